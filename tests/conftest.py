@@ -1,0 +1,27 @@
+"""Addresses of real servers for any test: those of the environment, else servers started for this session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tools.services import services
+
+
+def _address(name: str) -> Iterator[str]:
+    with services(name) as urls:
+        yield from urls.values()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    yield from _address("postgres")
+
+
+@pytest.fixture(scope="session")
+def mysql_url() -> Iterator[str]:
+    yield from _address("mysql")
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    yield from _address("redis")

@@ -1,0 +1,1 @@
+"""Commands for working on app_kernel itself; nothing here is shipped."""
