@@ -1,0 +1,224 @@
+"""The settings: one field, one setting, one environment name. Nobody else reads the environment."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import orjson
+from dotenv import dotenv_values
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+
+from app_kernel.core.errors import ConfigurationError
+
+DEFAULT_DATABASE = "./data/app.db"
+SHORT_SECRET = 32
+"""Bytes below which an HS256 secret is weaker than its hash (RFC 7518, 3.2)."""
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+def _env(name: str) -> dict[str, Any]:
+    return {"env": name}
+
+
+class ServiceConfig(BaseModel):
+    """The settings of a service. `ServiceConfig(...)` reads no environment; `ServiceConfig.from_env()` does.
+
+    It is frozen, an unknown keyword is an error, and its text form never shows a secret. Raises ConfigurationError,
+    which lists every problem at once.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="The service's name: the audience of its tokens, and `app` in audit and metering.",
+        json_schema_extra=_env("SERVICE_NAME"),
+    )
+    environment: Literal["development", "test", "production"] = Field(
+        default="development", description="`production` refuses weak settings instead of warning about them."
+    )
+    debug: bool = Field(default=False, description="Development conveniences; refused in production.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="The least level that is logged."
+    )
+
+    jwt_secret: str | None = Field(
+        default=None, repr=False, description="Signs access tokens. Required with auth; 32 bytes or more in production."
+    )
+    jwt_secret_previous: str | None = Field(
+        default=None,
+        repr=False,
+        description="The secret before the last rotation: its tokens stay valid until it is removed.",
+    )
+    jwt_expiry_hours: Annotated[float, Field(gt=0, le=24 * 365)] = Field(
+        default=24, description="Lifetime of an access token, in hours."
+    )
+    auth_enabled: bool = Field(
+        default=True, description="Off: no /auth routes, no secret needed, nobody is ever signed in."
+    )
+    allow_self_signup: bool = Field(default=False, description="Opens POST /auth/register to everybody.")
+    password_min_length: Annotated[int, Field(ge=8, le=1024)] = Field(
+        default=8, description="Least length of a new password, in bytes."
+    )
+    session_days: Annotated[int, Field(gt=0, le=3650)] = Field(
+        default=30, description="Days after which a session ends in any case."
+    )
+    session_idle_days: Annotated[int, Field(gt=0, le=3650)] = Field(
+        default=14, description="Days without a refresh after which a session ends."
+    )
+
+    database_name: str | None = Field(
+        default=None,
+        repr=False,
+        description="A SQLite path or a database URL; `./data/app.db` if unset.",
+        json_schema_extra=_env("DATABASE_PATH"),
+    )
+    database_type: Literal["sqlite", "postgres", "mysql"] = Field(
+        default="sqlite", description="What `database_name` names if it is no URL."
+    )
+    database_synchronous: Literal["FULL", "NORMAL"] = Field(
+        default="FULL",
+        description="SQLite only. FULL: an acknowledged write survives a power cut. "
+        "NORMAL: faster, and survives a crash of the process only.",
+    )
+    admin_db_url: str | None = Field(default=None, repr=False, description="The database of audit and metering.")
+    redis_url: str | None = Field(
+        default=None, repr=False, description="Redis, for jobs and limits over many processes."
+    )
+
+    cors_origins: list[str] = Field(
+        default=["*"], description="Origins that browsers may call from, or `*` (never with credentials)."
+    )
+    trusted_proxies: list[str] = Field(
+        default=[], description="Addresses or networks whose X-Forwarded-For is believed."
+    )
+    rate_limit_requests: Positive = Field(default=100, description="Requests a user may make in a window.")
+    rate_limit_window: Positive = Field(default=60, description="The window, in seconds.")
+    max_body_bytes: Positive = Field(default=10 * 1024 * 1024, description="Largest request body accepted, in bytes.")
+    body_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=60, description="Seconds within which a request body must have arrived."
+    )
+    metrics_token: str | None = Field(
+        default=None, repr=False, description="Bearer token for /metrics in production; admins may read it too."
+    )
+    docs_enabled: bool = Field(default=True, description="Serves /docs, /redoc and /openapi.json.")
+    oauth_providers: dict[str, dict[str, Any]] = Field(default={}, repr=False, description="OAuth providers by name.")
+
+    _problems: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_every_problem(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as exc:
+            problems = [
+                _describe(str(error["loc"][0]) if error["loc"] else "settings", error["msg"]) for error in exc.errors()
+            ]
+            raise ConfigurationError(problems) from None
+
+    @classmethod
+    def from_env(cls, env_file: str | Path | None = ".env", environ: Mapping[str, str] | None = None) -> Self:
+        """The settings from environment variables, and from a `.env` file for those that are not set.
+
+        A malformed value is no error yet: `create_service` reports all of them in one message, together with
+        everything else that is wrong. Unknown variables are ignored.
+        """
+        values: dict[str, str] = {}
+        if env_file is not None and Path(env_file).is_file():
+            values.update({k: v for k, v in dotenv_values(env_file).items() if v is not None})
+        values.update(os.environ if environ is None else environ)
+        given: dict[str, Any] = {}
+        problems: list[str] = []
+        for field_name, field in cls.model_fields.items():
+            variable = environment_name(field_name, field)
+            text = values.get(variable, "")
+            if text == "" or (text.isspace() and field_name != "jwt_secret"):
+                continue
+            try:
+                given[field_name] = _parse(field, text)
+            except ValueError as exc:
+                problems.append(f"{variable}: {exc}")
+        if values.get("DATABASE_URL", "").strip():
+            given["database_name"] = values["DATABASE_URL"].strip()
+        return cls._collect(given, problems)
+
+    @classmethod
+    def _collect(cls, given: dict[str, Any], problems: list[str]) -> Self:
+        """Keeps what is well-formed and remembers the rest by the name of its variable."""
+        good = dict(given)
+        for field_name in list(given):
+            try:
+                cls(**{field_name: given[field_name]})
+            except ConfigurationError as exc:
+                del good[field_name]
+                variable = environment_name(field_name, cls.model_fields[field_name])
+                problems.extend(problem.replace(field_name, variable, 1) for problem in exc.problems)
+        config = cls(**good)
+        config._problems = tuple(problems)
+        return config
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was malformed in the environment, one sentence each."""
+        return self._problems
+
+    @property
+    def production(self) -> bool:
+        """Whether weak settings are refused."""
+        return self.environment == "production"
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the app database."""
+        name = self.database_name or DEFAULT_DATABASE
+        if "://" in name or self.database_type != "sqlite":
+            return name
+        return f"sqlite:///{name}"
+
+    def with_values(self, **changes: Any) -> Self:
+        """A copy with other values, checked as a new one is."""
+        given = {field_name: getattr(self, field_name) for field_name in self.model_fields_set}
+        config = type(self)(**{**given, **changes})
+        config._problems = self._problems  # noqa: SLF001 - of the same class
+        return config
+
+
+def environment_name(field_name: str, field: FieldInfo) -> str:
+    """The environment variable of a field: its own where one is given, else its name in capitals."""
+    extra = field.json_schema_extra
+    return str(extra["env"]) if isinstance(extra, dict) and "env" in extra else field_name.upper()
+
+
+def _parse(field: FieldInfo, text: str) -> Any:
+    kind = str(field.annotation)
+    if kind.startswith("dict"):
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            raise ValueError("must be a JSON object") from None
+        if not isinstance(value, dict):
+            raise ValueError("must be a JSON object")
+        return value
+    if kind.startswith("list"):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text if "str" in kind and "Literal" not in kind else text.strip()
+
+
+def _describe(field_name: str, message: str) -> str:
+    if message.startswith("Extra inputs"):
+        return f"{field_name}: there is no such setting"
+    return f"{field_name}: {message[:1].lower()}{message[1:]}"

@@ -1,0 +1,69 @@
+"""What one feature folder contributes to the whole, as a value."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from fastapi import APIRouter
+from starlette.types import ASGIApp, Scope
+
+from app_kernel.core.tables import Table
+
+if TYPE_CHECKING:
+    from app_kernel.core.config import ServiceConfig
+    from app_kernel.core.identity import UserIdentity
+    from app_kernel.core.kernel import Kernel
+
+Middleware: TypeAlias = Callable[[ASGIApp, "Kernel"], ASGIApp]
+"""Wraps an ASGI app: `middleware(app, kernel) -> app`. Pure ASGI; never BaseHTTPMiddleware."""
+
+Authenticator: TypeAlias = Callable[["Kernel", Scope], Awaitable["UserIdentity | None"]]
+"""Reads the user token of a request; None when there is none. Raises InvalidToken when it is not accepted."""
+
+Listener: TypeAlias = Callable[["Kernel", Any], Awaitable[None] | None]
+"""Hears of an event after the fact: `listener(kernel, event)`, plain or async."""
+
+HealthCheck: TypeAlias = Callable[["Kernel"], Awaitable["bool | tuple[bool, str] | None"]]
+"""Answers True or None when all is well, False or (False, "what is wrong") otherwise; may raise."""
+
+Lifespan: TypeAlias = Callable[["Kernel"], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One capability: every part but the name is empty by default.
+
+    It is a value in an explicit list, so that what it contributes can be printed without running it. A middleware
+    stands in the order of the list, the first feature's outermost.
+    """
+
+    name: str
+    tables: tuple[Table, ...] = ()
+    """Tables in the app database, made before the first request."""
+    admin_tables: tuple[Table, ...] = ()
+    """Tables in the admin database."""
+    router: APIRouter | None = None
+    unprefixed: bool = False
+    """Whether the router stays at the root when the service has an `api_prefix`."""
+    middleware: tuple[Middleware, ...] = ()
+    authenticator: Authenticator | None = None
+    """For user tokens; at most one feature may contribute it."""
+    recorders: tuple[Callable[..., Any], ...] = ()
+    """From a change to outbox messages, inside the change's transaction."""
+    listeners: Mapping[type, Listener] = field(default_factory=dict)
+    """By event type. A listener that fails is logged and counted, and harms nobody else."""
+    tasks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    sinks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    health: Mapping[str, HealthCheck] = field(default_factory=dict)
+    provides: Mapping[type, Callable[["Kernel"], object]] = field(default_factory=dict)
+    """Ports by type, made when the kernel is built."""
+    requires: tuple[type, ...] = ()
+    """Ports that somebody must provide, checked when the kernel is built."""
+    uses: tuple[type, ...] = ()
+    """Ports that are taken if somebody provides them."""
+    lifespan: Lifespan | None = None
+
+
+FeatureFactory: TypeAlias = Callable[["ServiceConfig"], Feature | None]
+"""`create_feature(config)`: None means switched off. One for each feature folder."""
