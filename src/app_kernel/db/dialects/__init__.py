@@ -1,0 +1,1 @@
+"""The words of each database: pure strings, no input or output."""

@@ -1,0 +1,1 @@
+"""The wires of each database: connections, threads, pools, and foreign errors made ours."""

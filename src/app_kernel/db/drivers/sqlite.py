@@ -1,0 +1,241 @@
+"""SQLite over apsw: reads inline on the event loop as long as they are short, writes in one thread."""
+
+import asyncio
+import queue
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+import apsw
+
+from app_kernel.core.errors import DatabaseClosed, InvalidQuery, StorageReadOnly, Unavailable
+from app_kernel.db.dialects.sqlite import SqliteDialect
+from app_kernel.db.drivers.base import Driver, Row, Unit, Work
+from app_kernel.db.drivers.sqlite_connection import (
+    GENERATION,
+    bump_generation,
+    connect,
+    deadline_handler,
+    read_generation,
+)
+from app_kernel.db.drivers.sqlite_errors import to_ours
+from app_kernel.db.drivers.sqlite_writer import ANY_GENERATION, SqliteWriter, run_statement
+
+T = TypeVar("T")
+
+INLINE_SECONDS = 0.002
+"""How long a read may hold the event loop before a reader thread takes it over: twenty hops' worth."""
+PROGRESS_STEPS = 2000
+"""Steps of SQLite's machine between two looks at the clock: well under INLINE_SECONDS."""
+READER_THREADS = 2
+"""More make a long find slower, not faster: they take turns at the interpreter's lock."""
+_LONG_MEMORY = 1000
+_READS = re.compile(r"\s*(SELECT|WITH|VALUES|EXPLAIN)\b", re.IGNORECASE)
+
+
+class SqliteDriver(Driver):
+    """One database file. `:memory:` is a private temporary file, so that it behaves like any other."""
+
+    dialect: ClassVar[SqliteDialect] = SqliteDialect()
+
+    def __init__(
+        self, path: str, *, synchronous: str = "FULL", busy_seconds: float = 10, statement_seconds: float = 30
+    ) -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._busy_seconds = busy_seconds
+        self._statement_seconds = statement_seconds
+        self._temporary: str | None = None
+        self._reader: apsw.Connection | None = None
+        self._seen = -1
+        self._deadline = 0.0
+        self._known_long: dict[str, None] = {}
+
+    async def open(self) -> None:
+        if self._path == ":memory:":
+            self._temporary = tempfile.mkdtemp(prefix="app-kernel-")
+            self._path = str(Path(self._temporary) / "memory.db")
+            self._synchronous = "OFF"
+        else:
+            _make_directory(self._path)
+        try:
+            self._writer = SqliteWriter(self._open_writer, Path(self._path).name)
+            await self._writer.open()
+            self._reader = self._open_reader(busy_seconds=0)
+        except apsw.Error as exc:
+            raise to_ours(exc) from exc
+        self._reader.set_progress_handler(self._is_over_budget, PROGRESS_STEPS)
+        self._readers = _ReaderThreads(self)
+        self.generation = self._writer.generation
+
+    async def close(self) -> None:
+        if self._reader is None:
+            return
+        reader, self._reader = self._reader, None
+        await self._readers.close()
+        reader.close()
+        # Last, because only the last connection, if it may write, moves the log into the file and removes it.
+        await self._writer.close()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    async def fetch(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        if sql not in self._known_long:
+            try:
+                return self._fetch_inline(sql, params)
+            except apsw.InterruptError:
+                self._remember_long(sql)
+            except apsw.BusyError:
+                pass
+            except apsw.Error as exc:
+                raise to_ours(exc) from exc
+        if self._reader is None:
+            raise DatabaseClosed
+        began = time.monotonic()
+        rows, generation = await self._readers.run(lambda connection: _fetch_with_generation(connection, sql, params))
+        if time.monotonic() - began < INLINE_SECONDS:
+            self._known_long.pop(sql, None)
+        self.generation = max(self.generation, generation)
+        return rows
+
+    async def write(self, unit: Unit[T], generation: int) -> T:
+        return await self._writer.submit(unit, generation)
+
+    async def define(self, unit: Unit[T]) -> T:
+        writer = self._writer
+
+        def work() -> Work[tuple[T, int]]:
+            result = yield from unit()
+            rows = yield (GENERATION, ())
+            generation: int = rows[0][0]
+            writer.moved_on(generation)
+            return result, generation
+
+        result, generation = await writer.submit(work, ANY_GENERATION, alone=True)
+        self.generation = max(self.generation, generation)
+        return result
+
+    async def execute(self, sql: str, params: Sequence[Any]) -> tuple[tuple[str, ...], list[Row]]:
+        if _READS.match(sql):
+            try:
+                return await self._readers.run(lambda connection: run_statement(connection, sql, params))
+            except StorageReadOnly:
+                pass  # A WITH before an INSERT, or a function that writes: it belongs to the writer after all.
+        writer = self._writer
+
+        def work() -> Work[tuple[tuple[tuple[str, ...], list[Row]], int]]:
+            connection = writer.connection
+            before = connection.pragma("schema_version")
+            answer = run_statement(connection, sql, params)
+            if not connection.in_transaction:
+                raise InvalidQuery("execute() cannot end the transaction that it runs in.")
+            if connection.pragma("schema_version") != before:
+                writer.moved_on(bump_generation(connection))
+            yield from ()
+            return answer, writer.generation
+
+        answer, generation = await writer.submit(work, ANY_GENERATION, alone=True)
+        self.generation = max(self.generation, generation)
+        return answer
+
+    def _fetch_inline(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        reader = self._reader
+        if reader is None:
+            raise DatabaseClosed
+        self._deadline = time.monotonic() + INLINE_SECONDS
+        rows: list[Row] = reader.execute(sql, params).fetchall()
+        version = reader.data_version()
+        if version != self._seen:
+            self.generation = read_generation(reader)
+            self._seen = version
+        return rows
+
+    def _is_over_budget(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def _remember_long(self, sql: str) -> None:
+        """A query that overran goes straight to a reader thread from now on, oldest forgotten first."""
+        if len(self._known_long) >= _LONG_MEMORY:
+            del self._known_long[next(iter(self._known_long))]
+        self._known_long[sql] = None
+
+    def _open_writer(self) -> apsw.Connection:
+        return connect(self._path, read_only=False, synchronous=self._synchronous, busy_seconds=self._busy_seconds)
+
+    def _open_reader(self, *, busy_seconds: float) -> apsw.Connection:
+        return connect(self._path, read_only=True, synchronous=self._synchronous, busy_seconds=busy_seconds)
+
+
+_Job: TypeAlias = tuple[Callable[[apsw.Connection], Any], Future[Any]]
+
+
+class _ReaderThreads:
+    """Threads for reads that are too long for the event loop; started when first needed."""
+
+    def __init__(self, driver: SqliteDriver) -> None:
+        self._driver = driver
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._waiting = 0
+
+    async def run(self, work: Callable[[apsw.Connection], T]) -> T:
+        """What `work` returns for a reading connection, in a thread; raises QueryTimeout when it takes too long."""
+        future: Future[T] = Future()
+        self._waiting += 1
+        if len(self._threads) < min(READER_THREADS, self._waiting):
+            thread = threading.Thread(target=self._serve, name="sqlite-reader", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._queue.put((work, future))
+        try:
+            return await asyncio.wrap_future(future)
+        except apsw.Error as exc:
+            raise to_ours(exc) from exc
+        finally:
+            self._waiting -= 1
+
+    async def close(self) -> None:
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+
+    def _serve(self) -> None:
+        driver = self._driver
+        connection: apsw.Connection | None = None
+        while (job := self._queue.get()) is not None:
+            work, future = job
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                if connection is None:
+                    connection = driver._open_reader(busy_seconds=driver._busy_seconds)  # noqa: SLF001 - same file
+                connection.set_progress_handler(deadline_handler(driver._statement_seconds), PROGRESS_STEPS)  # noqa: SLF001
+                result = work(connection)
+            except BaseException as exc:  # noqa: BLE001 - the waiting task gets whatever it was
+                future.set_exception(exc)
+            else:
+                future.set_result(result)
+        if connection is not None:
+            connection.close()
+
+
+def _fetch_with_generation(connection: apsw.Connection, sql: str, params: Sequence[Any]) -> tuple[list[Row], int]:
+    """The rows, and the schema's generation after they were read."""
+    rows: list[Row] = connection.execute(sql, params).fetchall()
+    return rows, read_generation(connection)
+
+
+def _make_directory(path: str) -> None:
+    """The file's directory, made if it is missing."""
+    directory = Path(path).expanduser().absolute().parent
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise Unavailable(f"The database's directory cannot be made: {exc.strerror}.") from exc

@@ -1,0 +1,112 @@
+"""One SQLite connection, set up as every part of the store expects it."""
+
+import random
+import time
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import Any
+
+import apsw
+
+from app_kernel.db.dialects.sqlite import CONVERT_FUNCTION, NUMERIC_COLLATION, SqliteDialect, convert
+from app_kernel.db.kinds import Kind
+
+GENERATION = "SELECT value FROM kernel_meta WHERE key = 'generation'"
+BUMP_GENERATION = "UPDATE kernel_meta SET value = value + 1 WHERE key = 'generation' RETURNING value"
+STATEMENT_CACHE = 512
+CACHE_KIB = 16000
+
+_CATALOG = (
+    "CREATE TABLE IF NOT EXISTS kernel_meta (key TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL)",
+    "INSERT INTO kernel_meta (key, value) VALUES ('format', 1), ('generation', 1) ON CONFLICT DO NOTHING",
+    "CREATE TABLE IF NOT EXISTS kernel_catalog (entity TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL,"
+    " adopted INTEGER NOT NULL, PRIMARY KEY (entity, field)) WITHOUT ROWID",
+)
+
+
+def connect(path: str, *, read_only: bool, synchronous: str, busy_seconds: float) -> apsw.Connection:
+    """Opens the file; raises apsw.Error when it cannot be opened or is no database."""
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(path, flags=flags, statementcachesize=STATEMENT_CACHE)
+    connection.set_busy_handler(_wait_for_lock(busy_seconds) if busy_seconds else None)
+    connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+    for pragma in (
+        f"synchronous = {synchronous}",
+        f"cache_size = -{CACHE_KIB}",
+        "foreign_keys = ON",
+        "temp_store = MEMORY",
+        "case_sensitive_like = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.create_collation(NUMERIC_COLLATION, _compare_numbers)
+    if not read_only:
+        connection.create_scalar_function(CONVERT_FUNCTION, _convert, 3, deterministic=True)
+    return connection
+
+
+def read_generation(connection: apsw.Connection) -> int:
+    """The schema's generation, as the connection sees it now."""
+    generation: Any = connection.execute(GENERATION).fetchall()[0][0]
+    return int(generation)
+
+
+def bump_generation(connection: apsw.Connection) -> int:
+    """Moves the schema's generation on; every process compiles its statements anew."""
+    generation: Any = connection.execute(BUMP_GENERATION).fetchall()[0][0]
+    return int(generation)
+
+
+def create_catalog(connection: apsw.Connection) -> None:
+    """Makes the catalog where it is missing; several processes may do so at once."""
+    found = connection.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('kernel_meta', 'kernel_catalog')")
+    if found.fetchall() == [(2,)]:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _CATALOG:
+        connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _wait_for_lock(seconds: float) -> Callable[[int], bool]:
+    """A busy handler whose short random waits give every process its turn, up to `seconds`."""
+    deadline = 0.0
+
+    def wait(tries: int) -> bool:
+        nonlocal deadline
+        if tries == 0:
+            deadline = time.monotonic() + seconds
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(random.uniform(0.0005, min(0.001 * (tries + 1), 0.01)))  # noqa: S311 - spreads waits, hides nothing
+        return True
+
+    return wait
+
+
+def _compare_numbers(left: str, right: str) -> int:
+    try:
+        a, b = Decimal(left), Decimal(right)
+    except InvalidOperation:
+        return (left > right) - (left < right)
+    return (a > b) - (a < b)
+
+
+_dialect = SqliteDialect()
+
+
+def _convert(*args: Any) -> Any:
+    old, new, stored = args
+    return convert(_dialect, Kind(old), Kind(new), stored)
+
+
+def deadline_handler(seconds: float) -> Callable[[], bool]:
+    """A progress handler that ends the statement once `seconds` are over."""
+    return partial(_is_over, time.monotonic() + seconds)
+
+
+def _is_over(deadline: float) -> bool:
+    return time.monotonic() > deadline

@@ -1,0 +1,81 @@
+"""SQLite's errors as ours."""
+
+import re
+
+import apsw
+
+from app_kernel.core.errors import (
+    ConstraintViolation,
+    DatabaseBusy,
+    InvalidQuery,
+    MissingValue,
+    QueryTimeout,
+    StorageFull,
+    StorageReadOnly,
+    StoreError,
+    Unavailable,
+    UniqueViolation,
+    UnsupportedValue,
+)
+from app_kernel.db.errors import MissingColumn, MissingTable, SchemaFact
+
+_FAILED = re.compile(r"constraint failed: (.+)$")
+
+
+def to_ours(exc: apsw.Error) -> StoreError | SchemaFact:
+    """The kernel's error for SQLite's, by its result code; messages name fields, never values."""
+    text = str(exc)
+    if isinstance(exc, apsw.ConstraintError):
+        return _constraint(exc, text)
+    if isinstance(exc, apsw.SQLError):
+        return _sql(text)
+    for foreign, ours in _BY_TYPE:
+        if isinstance(exc, foreign):
+            return ours()
+    return Unavailable(f"The database failed: {text}")
+
+
+_BY_TYPE: tuple[tuple[type[apsw.Error], type[StoreError]], ...] = (
+    (apsw.BusyError, DatabaseBusy),
+    (apsw.LockedError, DatabaseBusy),
+    (apsw.FullError, StorageFull),
+    (apsw.ReadOnlyError, StorageReadOnly),
+    (apsw.InterruptError, QueryTimeout),
+    (apsw.TooBigError, UnsupportedValue),
+)
+
+
+def _sql(text: str) -> StoreError | SchemaFact:
+    if "no such table" in text:
+        return MissingTable(text)
+    if "no such column" in text or "has no column named" in text:
+        return MissingColumn(text)
+    if "integer overflow" in text:
+        return InvalidQuery("The result of an integer operation does not fit 64 bits.")
+    if "LIKE or GLOB pattern too complex" in text:
+        return InvalidQuery("The LIKE pattern is too long.")
+    return InvalidQuery(f"SQLite refused the statement: {text}")
+
+
+def _constraint(exc: apsw.ConstraintError, text: str) -> ConstraintViolation:
+    field = _fields(text)
+    code: int = exc.extendedresult  # type: ignore[attr-defined]  # the stubs do not know it
+    if code in (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID):
+        return UniqueViolation(f"Another entity already has this [{field}].", field=field)
+    if code == apsw.SQLITE_CONSTRAINT_NOTNULL:
+        return MissingValue(f"[{field}] is required.", field=field)
+    if code == apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return ConstraintViolation(
+            "A foreign key refuses this: it refers to a row that is not there, or that others need."
+        )
+    if code == apsw.SQLITE_CONSTRAINT_DATATYPE:
+        return ConstraintViolation(f"[{field}] cannot hold this type of value.", field=field)
+    return ConstraintViolation(f"A constraint of the table refuses this: {field}.", field=field)
+
+
+def _fields(text: str) -> str | None:
+    """From "UNIQUE constraint failed: widgets.name, widgets.color" to "name, color"."""
+    found = _FAILED.search(text)
+    if found is None:
+        return None
+    return ", ".join(part.strip().rpartition(".")[2] for part in found.group(1).split(","))

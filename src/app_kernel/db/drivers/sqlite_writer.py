@@ -1,0 +1,267 @@
+"""The one thread that writes to a SQLite file: it runs units of work and commits those that wait together.
+
+A thread hop costs more than a statement, so a whole unit is one hop; a commit costs more than ten units, so units
+that wait share one. Each runs in a savepoint, so that one that fails takes only itself back.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import apsw
+
+from app_kernel.core.errors import DatabaseClosed, InvalidQuery, KernelError
+from app_kernel.db.drivers.base import Row, Unit
+from app_kernel.db.drivers.sqlite_connection import create_catalog, read_generation
+from app_kernel.db.drivers.sqlite_errors import to_ours
+from app_kernel.db.errors import SchemaFact, SchemaStale
+
+T = TypeVar("T")
+
+MAX_GROUP = 128
+"""Units in one commit at most, so that the first of them does not wait for ever."""
+
+ANY_GENERATION = -1
+
+
+class Job:
+    """One unit on its way through the writer, and what became of it."""
+
+    __slots__ = ("alone", "error", "future", "generation", "loop", "result", "unit")
+
+    def __init__(self, unit: Unit[Any], generation: int, *, alone: bool) -> None:
+        self.unit = unit
+        self.generation = generation
+        self.alone = alone
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def deliver(self) -> None:
+        """Tells the waiting task; runs in the event loop."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class SqliteWriter:
+    """Owns the writing connection and the thread that uses it."""
+
+    def __init__(self, open_connection: Callable[[], apsw.Connection], name: str) -> None:
+        self._open_connection = open_connection
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"sqlite-writer-{name}", daemon=True)
+        self._opened: Future[None] = Future()
+        self._closed = False
+        self.generation = 0
+
+    async def open(self) -> None:
+        """Starts the thread; returns when the connection and the catalog are there."""
+        self._thread.start()
+        await asyncio.wrap_future(self._opened)
+
+    async def close(self) -> None:
+        """Runs what waits, then ends the thread and closes the connection."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    async def submit(self, unit: Unit[T], generation: int, *, alone: bool = False) -> T:
+        """Runs a unit in a transaction and returns its result once that is committed."""
+        if self._closed:
+            raise DatabaseClosed
+        job = Job(unit, generation, alone=alone)
+        self._queue.put(job)
+        result: T = await job.future
+        return result
+
+    def _run(self) -> None:
+        try:
+            self.connection = self._open_connection()
+            create_catalog(self.connection)
+            self.generation = read_generation(self.connection)
+            self._seen = self.connection.data_version()
+        except BaseException as exc:  # noqa: BLE001 - open() raises it in the task that waits
+            self._opened.set_exception(to_ours(exc) if isinstance(exc, apsw.Error) else exc)
+            return
+        self._opened.set_result(None)
+        try:
+            held: Job | None = None
+            while (job := held or self._queue.get()) is not None:
+                group, held, last = self._gather(job)
+                self._run_group(group)
+                _deliver(group)
+                if last:
+                    break
+        finally:
+            self.connection.close()
+
+    def _gather(self, first: Job) -> tuple[list[Job], Job | None, bool]:
+        """The jobs to commit together; the next one, where it must run alone; and whether the writer is to stop."""
+        group = [first]
+        while not first.alone and len(group) < MAX_GROUP:
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                break
+            if job is None:
+                return group, None, True
+            if job.alone:
+                return group, job, False
+            group.append(job)
+        return group, None, False
+
+    def _run_group(self, group: list[Job]) -> None:
+        group[:] = [job for job in group if not job.future.cancelled()]
+        if not group:
+            return
+        try:
+            self._begin()
+        except apsw.Error as exc:
+            # Whoever holds the lock would make each of them wait in turn, so all hear of it now.
+            self._rollback()
+            for job in group:
+                job.error = _ours(exc)
+            return
+        if len(group) == 1:
+            self._run_begun(group[0])
+        elif not self._try_together(group):
+            for job in group:
+                job.result = job.error = None
+                self._run_alone(job)
+
+    def _try_together(self, group: list[Job]) -> bool:
+        """One transaction for all, a savepoint each; False when it must be done one by one."""
+        connection = self.connection
+        try:
+            for job in group:
+                connection.execute("SAVEPOINT unit")
+                try:
+                    job.result = self._work(job)
+                except (KernelError, SchemaFact, apsw.Error) as exc:
+                    job.error = _ours(exc)
+                    if not connection.in_transaction:
+                        return False
+                    connection.execute("ROLLBACK TO unit")
+                except BaseException as exc:  # noqa: BLE001 - its own task gets it, the group goes on
+                    job.error = exc
+                    connection.execute("ROLLBACK TO unit")
+                connection.execute("RELEASE unit")
+            connection.execute("COMMIT")
+        except apsw.Error:
+            self._rollback()
+            return False
+        return True
+
+    def _run_alone(self, job: Job) -> None:
+        try:
+            self._begin()
+        except apsw.Error as exc:
+            self._rollback()
+            job.error = _ours(exc)
+        else:
+            self._run_begun(job)
+
+    def _run_begun(self, job: Job) -> None:
+        generation = self.generation
+        try:
+            job.result = self._work(job)
+            self.connection.execute("COMMIT")
+        except BaseException as exc:  # noqa: BLE001 - the waiting task gets whatever it was
+            self._rollback()
+            self.generation = generation
+            job.result, job.error = None, _ours(exc)
+
+    def _begin(self) -> None:
+        """Takes the write lock and learns whether another process changed the schema meanwhile."""
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        version = connection.data_version()
+        if version != self._seen:
+            self.generation = read_generation(connection)
+            self._seen = version
+
+    def _work(self, job: Job) -> Any:
+        if job.generation not in (ANY_GENERATION, self.generation):
+            raise SchemaStale
+        return run_unit(self.connection, job.unit)
+
+    def _rollback(self) -> None:
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        except apsw.Error:
+            # SQLite has rolled back by itself: the failure that brought us here said so.
+            if self.connection.in_transaction:
+                raise
+
+    def moved_on(self, generation: int) -> None:
+        """Called by a unit that changed the schema, in the writer's thread."""
+        self.generation = generation
+
+
+def run_unit(connection: apsw.Connection, unit: Unit[T]) -> T:
+    """Sends a unit the rows of each statement that it yields, until it returns."""
+    work = unit()
+    execute = connection.execute
+    try:
+        statement = next(work)
+        while True:
+            rows: list[Row] = execute(*statement).fetchall()
+            statement = work.send(rows)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    finally:
+        work.close()
+
+
+def run_statement(connection: apsw.Connection, sql: str, params: Iterable[Any]) -> tuple[tuple[str, ...], list[Row]]:
+    """Runs exactly one statement of the caller's; gives the names of its columns and its rows."""
+    seen: list[tuple[str, ...]] = []
+
+    def trace(cursor: apsw.Cursor, text: str, bindings: Any) -> bool:
+        if seen:
+            raise InvalidQuery("execute() runs one statement at a time.")
+        seen.append(tuple(column[0] for column in cursor.get_description()))
+        return True
+
+    cursor = connection.cursor()
+    cursor.exec_trace = trace
+    try:
+        rows = cursor.execute(sql, tuple(params)).fetchall()
+    except apsw.BindingsError as exc:
+        raise InvalidQuery("The number of params is not the number of ? in the statement.") from exc
+    return (seen[0] if seen else ()), rows
+
+
+def _ours(exc: BaseException) -> BaseException:
+    if isinstance(exc, apsw.Error):
+        ours = to_ours(exc)
+        ours.__cause__ = exc
+        return ours
+    return exc
+
+
+def _deliver(group: list[Job]) -> None:
+    """One wake-up for each event loop that waits."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+    for job in group:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, jobs in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_deliver_all, jobs)
+
+
+def _deliver_all(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.deliver()

@@ -1,0 +1,65 @@
+"""JSON text as columns hold it: canonical, so that equal values are equal text."""
+
+import base64
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from app_kernel.core import clock
+from app_kernel.db.kinds import Kind, kind_of
+
+_OPTIONS = orjson.OPT_SORT_KEYS
+_TAG = "$kind"
+"""Marks a value inside a variant column whose kind JSON does not have."""
+
+
+def dump(value: Any) -> str:
+    """A checked JSON value as text with sorted keys."""
+    return orjson.dumps(value, option=_OPTIONS).decode()
+
+
+def load(text: str) -> Any:
+    """The value of JSON text; raises ValueError when it is none."""
+    return orjson.loads(text)
+
+
+def dump_variant(value: Any) -> str:
+    """A value of any kind as text that remembers its kind; equal values of one kind are equal text."""
+    kind = kind_of("value", value)
+    if kind in _TO_TEXT:
+        return dump({_TAG: kind.value, "value": _TO_TEXT[kind](value)})
+    if type(value) is dict and _TAG in value:
+        return dump({_TAG: Kind.JSON.value, "value": value})
+    return dump(value)
+
+
+def load_variant(text: str) -> Any:
+    """The value that `dump_variant` wrote."""
+    value = orjson.loads(text)
+    if type(value) is dict and _TAG in value:
+        kind, inner = Kind(value[_TAG]), value["value"]
+        return inner if kind is Kind.JSON else _FROM_TEXT[kind](inner)
+    return value
+
+
+_TO_TEXT: dict[Kind, Callable[[Any], str]] = {
+    Kind.BIGINT: str,
+    Kind.DECIMAL: lambda value: format(value, "f"),
+    Kind.DATETIME: clock.to_text,
+    Kind.DATE: date.isoformat,
+    Kind.BYTES: lambda value: base64.b64encode(value).decode(),
+    Kind.UUID: str,
+}
+
+_FROM_TEXT: dict[Kind, Callable[[str], Any]] = {
+    Kind.BIGINT: int,
+    Kind.DECIMAL: Decimal,
+    Kind.DATETIME: datetime.fromisoformat,
+    Kind.DATE: date.fromisoformat,
+    Kind.BYTES: base64.b64decode,
+    Kind.UUID: UUID,
+}

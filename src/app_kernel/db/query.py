@@ -1,0 +1,90 @@
+"""A find or a count, compiled once for its text, the types of its params and the schema's generation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app_kernel.core.errors import InvalidQuery
+from app_kernel.db.dialects.base import Dialect
+from app_kernel.db.table import EntityTable
+from app_kernel.db.where import Clause, compile_order, compile_where, signature
+
+MAX_CACHED = 1000
+"""Compiled queries kept for a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """SQL and the values for its placeholders."""
+
+    select_sql: str
+    count_sql: str
+    params: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    select_sql: str
+    count_sql: str
+    clause: Clause | None
+
+
+def find_query(
+    table: EntityTable,
+    dialect: Dialect,
+    where_clause: str | None,
+    params: Sequence[Any] | None,
+    order_by: str | None,
+    include_deleted: bool,
+) -> Query:
+    """The query for these arguments; raises InvalidQuery, also for a table that does not exist."""
+    values = check_params(params)
+    key = ("find", where_clause, signature(values), order_by, include_deleted)
+    compiled: _Compiled | None = table.statements.get(key)
+    if compiled is None:
+        compiled = _compile(table, dialect, where_clause, values, order_by, include_deleted)
+        if len(table.statements) >= MAX_CACHED:
+            table.statements.clear()
+        table.statements[key] = compiled
+    bound = compiled.clause.bind(values) if compiled.clause is not None else ()
+    return Query(compiled.select_sql, compiled.count_sql, bound)
+
+
+def check_params(params: Any) -> Sequence[Any]:
+    """The params as a sequence; raises InvalidQuery for text or anything else that is none."""
+    if params is None:
+        return ()
+    if not isinstance(params, (tuple, list)):
+        raise InvalidQuery(f"params is a tuple or a list, not {type(params).__name__}; one value is (value,).")
+    return params
+
+
+def _compile(
+    table: EntityTable,
+    dialect: Dialect,
+    where_clause: str | None,
+    params: Sequence[Any],
+    order_by: str | None,
+    include_deleted: bool,
+) -> _Compiled:
+    for what, text in (("where_clause", where_clause), ("order_by", order_by)):
+        if text is not None and not isinstance(text, str):
+            raise InvalidQuery(f"{what} is text, not {type(text).__name__}.")
+    clause = compile_where(where_clause or "", params, table.columns, dialect)
+    conditions = [f"({clause.sql})"] if clause.sql else []
+    is_history = "_action" in table.columns
+    if not include_deleted and not is_history and table.has("deleted_at"):
+        conditions.append(f"{dialect.quote('deleted_at')} IS NULL")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    source = f" FROM {dialect.quote(table.name)}{where}"
+    terms, ordered = compile_order(order_by or "", table.columns, dialect)
+    for tie in ("id", "_version") if is_history else ("id",):
+        if tie not in ordered and table.has(tie):
+            term = dialect.order_term(dialect.quote(tie), table.columns[tie].kind, descending=False)
+            terms = f"{terms}, {term}" if terms else term
+    order = f" ORDER BY {terms}" if terms else ""
+    return _Compiled(
+        f"SELECT {dialect.column_list(table.names)}{source}{order}",
+        f"SELECT COUNT(*){source}",
+        clause if clause.sql else None,
+    )

@@ -1,0 +1,262 @@
+"""What tables and columns there are, and how they grow: DDL runs only when a write needs what is not there.
+
+The catalog table remembers the kind of every field. A generation number moves on with every change of it, so that
+every process notices: a statement compiled for an older generation is compiled anew.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from app_kernel.core.errors import InvalidName, SchemaLimit, UnsupportedTable, UnsupportedValue
+from app_kernel.core.tables import Index, Table
+from app_kernel.db import catalog
+from app_kernel.db.catalog import Queries, load_table
+from app_kernel.db.drivers.base import Driver, Row, Statement, Work
+from app_kernel.db.kinds import EXACT_FLOAT, Kind, kind_of_type, merged
+from app_kernel.db.names import check_case
+from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Column, EntityTable
+
+_log = logging.getLogger("app_kernel.db")
+
+_MAX_CACHED = 20_000
+"""Tables remembered at most, existing or not, so that names out of requests cannot fill the memory."""
+
+
+class Schema:
+    """The tables as this process knows them."""
+
+    def __init__(self, driver: Driver, *, max_entities: int = 2000, max_fields: int = 500) -> None:
+        self._driver = driver
+        self._dialect = driver.dialect
+        self._queries: Queries = catalog.queries_for(driver.dialect.name)
+        self._max_entities = max_entities
+        self._max_fields = max_fields
+        self._tables: dict[str, EntityTable] = {}
+        self._without_history: set[str] = set()
+
+    def known(self, name: str) -> EntityTable | None:
+        """The table, if this process has seen it at the current generation."""
+        table = self._tables.get(name)
+        return table if table is not None and table.generation == self._driver.generation else None
+
+    async def table(self, name: str) -> EntityTable:
+        """The table at the current generation; one without columns when the database has none of this name."""
+        table = self.known(name)
+        while table is None:
+            generation = self._driver.generation
+            loaded = await self._load(name, generation)
+            if self._driver.generation == generation:
+                table = self._remember(loaded)
+        return table
+
+    async def ensure(self, name: str, kinds: Mapping[str, tuple[Kind, Any]]) -> None:
+        """Makes the table and the columns that a write of these values needs; `kinds` maps a field to kind and value.
+
+        Another process may do the same at the same instant: everything is looked at again under the schema's lock.
+        """
+        await self._driver.define(lambda: self._grow(name, kinds))
+
+    async def ensure_table(self, table: Table) -> None:
+        """Makes a declared table with its columns and indexes; does nothing where all is there."""
+        if not table.history:
+            self._without_history.add(table.name)
+        kinds: dict[str, tuple[Kind, Any]] = {name: (kind_of_type(kind), None) for name, kind in table.fields.items()}
+        known = await self.table(table.name)
+        if any(not known.has(name) for name in (*kinds, "id", *OWNED_FIELDS)):
+            await self.ensure(table.name, kinds)
+        missing = [index for index in table.indexes if not await self._has_index(index_name(table.name, index))]
+        if missing:
+            await self._driver.define(lambda: self._create_indexes(table.name, missing))
+
+    def forget(self) -> None:
+        """Forgets every table, after the database turned out to be different from what was known."""
+        self._tables.clear()
+
+    def _remember(self, table: EntityTable) -> EntityTable:
+        if len(self._tables) >= _MAX_CACHED:
+            self._tables.clear()
+        self._tables[table.name] = table.prepare(self._dialect.decoders)
+        return table
+
+    async def _load(self, name: str, generation: int) -> EntityTable:
+        """Runs the loading work statement by statement, as reads."""
+        work = load_table(self._queries, self._dialect, name)
+        statement: Statement = next(work)
+        while True:
+            rows = await self._driver.fetch(*statement)
+            try:
+                statement = work.send(rows)
+            except StopIteration as done:
+                table: EntityTable = done.value
+                return replace(table, generation=generation, ready=self._is_ready(table))
+
+    def _is_ready(self, table: EntityTable) -> bool:
+        wants_history = table.adopted and table.name not in self._without_history
+        if table.history_lacks or not all(table.has(field) for field in OWNED_FIELDS):
+            return False
+        return table.keeps_history or not wants_history
+
+    async def _has_index(self, name: str) -> bool:
+        return bool(await self._driver.fetch(*self._queries.find_index(name)))
+
+    def _create_indexes(self, table_name: str, indexes: Iterable[Index]) -> Work[None]:
+        for index in indexes:
+            name = index_name(table_name, index)
+            yield (self._dialect.create_index(name, table_name, index.fields, unique=index.unique), ())
+
+    def _grow(self, name: str, kinds: Mapping[str, tuple[Kind, Any]]) -> Work[None]:
+        table = yield from load_table(self._queries, self._dialect, name)
+        if table.refusal:
+            raise UnsupportedTable(table.refusal)
+        changed = False
+        if not table.exists:
+            yield from self._create(name)
+            table = yield from load_table(self._queries, self._dialect, name)
+            changed = True
+        elif (yield from self._adopt(table)):
+            table = yield from load_table(self._queries, self._dialect, name)
+            changed = True
+        for field, (kind, value) in kinds.items():
+            if (yield from self._grow_field(table, field, kind, value)):
+                table = yield from load_table(self._queries, self._dialect, name)
+                changed = True
+        if changed:
+            yield self._queries.bump_generation()
+
+    def _create(self, name: str) -> Work[None]:
+        rows = yield self._queries.list_entities()
+        check_case("entity", name, [row[0] for row in rows])
+        if sum(not row[0].startswith("kernel_") for row in rows) >= self._max_entities:
+            raise SchemaLimit(f"This database has {self._max_entities} entities, which is the limit.")
+        kind_rows = yield self._queries.find_object(name)
+        if kind_rows:
+            raise InvalidName(f"The name {name!r} is taken by a {kind_rows[0][0]} of the database.")
+        yield (self._dialect.create_table(name), ())
+        yield self._queries.remember(name, "id", Kind.STR, adopted=False)
+        if name not in self._without_history:
+            yield from self._create_history(name, {"id": self._dialect.id_type} | _types(self._dialect, OWNED_FIELDS))
+
+    def _create_history(self, name: str, columns: Mapping[str, str]) -> Work[None]:
+        """The history's table; raises UnsupportedTable when another table has its name."""
+        rows = yield self._queries.list_columns(name + HISTORY_SUFFIX)
+        have = {row[0] for row in rows}
+        if not have:
+            yield (self._dialect.create_history(name, columns), ())
+        elif not have >= {"id", "_version", *HISTORY_FIELDS}:
+            raise UnsupportedTable(
+                f"The table {name + HISTORY_SUFFIX!r} exists in another shape,"
+                f" but the history of {name!r} needs that name; rename it."
+            )
+
+    def _adopt(self, table: EntityTable) -> Work[bool]:
+        """Gives a table of the application's what the store needs; changes and drops nothing else."""
+        missing = [field for field in OWNED_FIELDS if not table.has(field)]
+        history: list[Row] = yield self._queries.list_columns(table.name + HISTORY_SUFFIX)
+        wants_history = table.keeps_history or (table.adopted and table.name not in self._without_history)
+        have = {row[0] for row in history}
+        if not missing and not table.history_lacks and (table.keeps_history or not wants_history):
+            return False
+        for field in missing:
+            yield (self._dialect.add_column(table.name, field, self._dialect.types[OWNED_FIELDS[field]]), ())
+        if not wants_history:
+            return True
+        declared = {column.name: column.declared for column in table.columns.values() if column.physical}
+        declared |= {field: self._dialect.types[OWNED_FIELDS[field]] for field in missing}
+        yield from self._create_history(table.name, declared)
+        for field in declared if have else ():
+            if field not in have:
+                yield (self._dialect.add_column(table.name + HISTORY_SUFFIX, field, declared[field]), ())
+        return True
+
+    def _grow_field(self, table: EntityTable, field: str, kind: Kind, value: Any) -> Work[bool]:
+        column = table.columns.get(field)
+        if column is None:
+            check_case("field", field, table.columns)
+            if len(table.columns) >= self._max_fields:
+                raise SchemaLimit(f"{table.name!r} has {self._max_fields} fields, which is the limit.")
+            yield self._queries.remember(table.name, field, kind, adopted=False)
+            if kind is not Kind.UNKNOWN:
+                yield from self._add_column(table, field, kind)
+            return True
+        if kind is Kind.UNKNOWN or (column.physical and merged(column.kind, kind, value) is column.kind):
+            return False
+        if not column.physical:
+            yield from self._make_column(table, column, kind, value)
+        elif column.adopted:
+            yield from self._learn(table, column, kind)
+        else:
+            names = [table.name, table.name + HISTORY_SUFFIX] if table.keeps_history else [table.name]
+            yield from self._retype(table, column, kind, value, names)
+        return True
+
+    def _make_column(self, table: EntityTable, column: Column, kind: Kind, value: Any) -> Work[None]:
+        """The column of a field that was only ever None, or whose column the application dropped."""
+        history = table.name + HISTORY_SUFFIX
+        rows = (yield self._queries.list_columns(history)) if table.keeps_history else []
+        kept = any(row[0] == column.name for row in rows)
+        new = merged(column.kind, kind, value) if kept else kind
+        if new is not column.kind and kept:
+            new = yield from self._retype(table, column, kind, value, [history])
+        yield self._queries.remember(table.name, column.name, new, adopted=False)
+        yield (self._dialect.add_column(table.name, column.name, self._dialect.types[new]), ())
+        if table.keeps_history and not kept:
+            yield (self._dialect.add_column(history, column.name, self._dialect.types[new]), ())
+
+    def _add_column(self, table: EntityTable, field: str, kind: Kind) -> Work[None]:
+        yield (self._dialect.add_column(table.name, field, self._dialect.types[kind]), ())
+        if table.keeps_history:
+            yield (self._dialect.add_column(table.name + HISTORY_SUFFIX, field, self._dialect.types[kind]), ())
+
+    def _learn(self, table: EntityTable, column: Column, kind: Kind) -> Work[None]:
+        """What an application's own column holds: its declared type is storage, its first value tells the kind."""
+        if column.kind is not Kind.UNKNOWN:
+            raise UnsupportedValue(
+                f"[{column.name}]: this column of your own table {table.name!r} holds {column.kind}, not {kind}."
+            )
+        if not self._dialect.may_hold(column.declared, kind):
+            raise UnsupportedValue(
+                f"[{column.name}]: this column of your own table {table.name!r} is declared {column.declared}"
+                f" and cannot hold {kind}."
+            )
+        yield self._queries.remember(table.name, column.name, kind, adopted=True)
+
+    def _retype(
+        self, table: EntityTable, column: Column, kind: Kind, value: Any, tables: Sequence[str]
+    ) -> Work[Kind]:
+        """Turns a column of the store's own, in these tables, into the kind that holds old and new values alike."""
+        new = merged(column.kind, kind, value)
+        if (column.kind, new) == (Kind.INT, Kind.FLOAT):
+            for name in tables:
+                found = yield self._queries.find_beyond(name, column.name, EXACT_FLOAT)
+                new = Kind.VARIANT if found else new
+        if new is Kind.VARIANT:
+            _log.warning(
+                "mixed_kinds",
+                extra={"entity": table.name, "field": column.name, "kinds": [str(column.kind), str(kind)]},
+            )
+        for name in tables:
+            indexes = yield self._queries.list_indexes_on(name, column.name)
+            for index in indexes:
+                yield (f"DROP INDEX {self._dialect.quote(index[0])}", ())
+            for statement in self._dialect.retype_column(name, column.name, column.kind, new):
+                yield (statement, ())
+            for index in indexes:
+                yield (index[1], ())
+        yield self._queries.remember(table.name, column.name, new, adopted=False)
+        return new
+
+
+def index_name(table_name: str, index: Index) -> str:
+    """The name of an index: readable where it fits 63 bytes, else shortened by a hash."""
+    kind = "ux" if index.unique else "ix"
+    name = f"{kind}_{table_name}_{'_'.join(index.fields)}"
+    if len(name) <= 63:
+        return name
+    return f"{name[:50]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def _types(dialect: Any, kinds: Mapping[str, Kind]) -> dict[str, str]:
+    return {name: dialect.types[kind] for name, kind in kinds.items()}

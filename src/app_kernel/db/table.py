@@ -1,0 +1,127 @@
+"""What the store knows of one table, and the way from its rows to dicts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app_kernel.db.kinds import Kind
+
+Decoder = Callable[[Any], Any]
+
+OWNED_FIELDS: dict[str, Kind] = {
+    "created_at": Kind.STR,
+    "updated_at": Kind.STR,
+    "created_by": Kind.STR,
+    "updated_by": Kind.STR,
+    "deleted_at": Kind.STR,
+    "_version": Kind.INT,
+}
+"""The fields that the kernel writes itself, on every table, in the order of rows."""
+
+HISTORY_SUFFIX = "_history"
+HISTORY_FIELDS: dict[str, Kind] = {"_action": Kind.STR, "_at": Kind.STR, "_actor": Kind.STR, "_comment": Kind.STR}
+"""What a history row has beside a copy of the row: what was done, when, by whom and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One field of a table."""
+
+    name: str
+    kind: Kind
+    declared: str = ""
+    """The type as the database has it; empty while the field has no column yet."""
+    adopted: bool = False
+    """Whether the application made the column: such a one is never retyped."""
+    generated: bool = False
+    """Whether the database computes it."""
+
+    @property
+    def physical(self) -> bool:
+        """Whether the table has this column."""
+        return self.declared != ""
+
+
+@dataclass(slots=True)
+class EntityTable:
+    """One table at one generation of the schema."""
+
+    name: str
+    generation: int
+    columns: Mapping[str, Column]
+    """By name, in the order of rows. Empty when the table does not exist."""
+    adopted: bool = False
+    """Whether the application made the table."""
+    keeps_history: bool = True
+    """Whether its history exists."""
+    ready: bool = True
+    """Whether the store can write to it as it is: nothing of what every table needs is missing."""
+    assigns_id: bool = False
+    """Whether the database assigns the id (INTEGER PRIMARY KEY)."""
+    history_lacks: frozenset[str] = frozenset()
+    """Columns that the history does not have yet, such as those of an ALTER TABLE of the application's."""
+    refusal: str | None = None
+    """Why the store cannot work with this table; None when it can."""
+    statements: dict[Any, Any] = field(default_factory=dict)
+    """Compiled SQL by shape; it dies with the generation."""
+    names: tuple[str, ...] = ()
+    """The physical columns, as every statement lists them."""
+    has_adopted_columns: bool = False
+    _positions: dict[str, int] = field(default_factory=dict)
+    _decoders: tuple[tuple[str, Decoder], ...] = ()
+    _missing: tuple[str, ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the database has this table."""
+        return bool(self.columns)
+
+    @property
+    def id_kind(self) -> Kind:
+        """INT where the application declared an integer id, else STR."""
+        return self.columns["id"].kind if "id" in self.columns else Kind.STR
+
+    def has(self, name: str) -> bool:
+        """Whether the table has this column."""
+        column = self.columns.get(name)
+        return column is not None and column.physical
+
+    def position(self, name: str) -> int:
+        """Where a physical column stands in a row."""
+        return self._positions[name]
+
+    def prepare(self, decoders: Mapping[Kind, Decoder]) -> "EntityTable":
+        """Works out once what every row of this table needs."""
+        physical = [column for column in self.columns.values() if column.physical]
+        self.names = tuple(column.name for column in physical)
+        self._positions = {name: position for position, name in enumerate(self.names)}
+        self.has_adopted_columns = any(column.adopted for column in physical)
+        self._decoders = tuple(
+            (column.name, _tolerant(decoders[column.kind])) for column in physical if column.kind in decoders
+        )
+        owned = [name for name in OWNED_FIELDS if self.exists]
+        self._missing = tuple(name for name in (*self.columns, *owned) if not self.has(name))
+        return self
+
+    def to_dict(self, row: tuple[Any, ...]) -> dict[str, Any]:
+        """A row of `names` as a plain dict that the caller may change."""
+        entity = dict(zip(self.names, row, strict=True))
+        for name, decode in self._decoders:
+            value = entity[name]
+            if value is not None:
+                entity[name] = decode(value)
+        for name in self._missing:
+            entity[name] = None
+        return entity
+
+
+def _tolerant(decode: Decoder) -> Decoder:
+    """A stored value that does not read as its kind, put there by other hands, comes back as stored."""
+
+    def read(value: Any) -> Any:
+        try:
+            return decode(value)
+        except (ValueError, TypeError, ArithmeticError, KeyError, AttributeError):
+            return value
+
+    return read

@@ -1,0 +1,200 @@
+"""The writes as units of work: each generator is one transaction, for any driver."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from app_kernel.core import clock
+from app_kernel.core.errors import EntityDeleted, MissingValue, ReservedField, UnsupportedValue, VersionConflict
+from app_kernel.db.dialects.base import Dialect
+from app_kernel.db.drivers.base import Row, Work
+from app_kernel.db.table import HISTORY_SUFFIX, EntityTable
+
+
+class Change(StrEnum):
+    """What was done to a row; the text is what `_action` in its history says."""
+
+    ADOPT = "adopt"
+    """A row that the application had written by itself, as the store first found it."""
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    RESTORE = "restore"
+    PURGE = "purge"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A save, ready to be done: values encoded, the rest checked."""
+
+    key: Any
+    """The id as stored, or None where it is still to be made."""
+    values: Mapping[str, Any]
+    """By column, as the driver takes them."""
+    given: Mapping[str, Any]
+    """By field, as the caller gave them."""
+    actor: str | None
+    comment: str | None
+    expected_version: int | None
+    deletes: bool
+    """Whether the caller gave a `deleted_at`."""
+
+
+def save_unit(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
+    """Creates the row, or changes what differs; returns it whole."""
+    if plan.key is None:
+        return (yield from _create(dialect, table, plan))
+    existing = yield from _row(dialect, table, plan.key)
+    if existing is None:
+        return (yield from _create(dialect, table, plan))
+    if existing[table.position("deleted_at")] is not None:
+        raise EntityDeleted
+    _refuse_delete(plan)
+    version = existing[table.position("_version")]
+    if plan.expected_version is not None and plan.expected_version != (version or 1):
+        raise VersionConflict(f"The entity is at version {version or 1}, not {plan.expected_version}; read it again.")
+    changed = [name for name, value in plan.values.items() if existing[table.position(name)] != value]
+    if not changed:
+        return existing
+    values = {name: plan.values[name] for name in changed}
+    return (yield from _change(dialect, table, existing, values, Change.UPDATE, plan.actor, plan))
+
+
+def mark_unit(
+    dialect: Dialect, table: EntityTable, key: Any, change: Change, actor: str | None
+) -> Work[tuple[Row, bool] | None]:
+    """Deletes softly or restores; returns the row and whether it changed, None when there is none."""
+    existing = yield from _row(dialect, table, key)
+    if existing is None:
+        return None
+    is_deleted = existing[table.position("deleted_at")] is not None
+    if is_deleted == (change is Change.DELETE):
+        return existing, False
+    values = {"deleted_at": clock.timestamp() if change is Change.DELETE else None}
+    row = yield from _change(dialect, table, existing, values, change, actor, None)
+    return row, True
+
+
+def purge_unit(dialect: Dialect, table: EntityTable, key: Any, actor: str | None, *, purge_history: bool) -> Work[bool]:
+    """Removes the row; its history gets a last entry, or goes too."""
+    existing = yield from _row(dialect, table, key)
+    if existing is None:
+        return False
+    if table.keeps_history:
+        if purge_history:
+            yield (dialect.delete_by_id(table.name + HISTORY_SUFFIX), (key,))
+        else:
+            yield from _change(dialect, table, existing, {}, Change.PURGE, actor, None)
+    yield (dialect.delete_by_id(table.name), (key,))
+    return True
+
+
+def _row(dialect: Dialect, table: EntityTable, key: Any) -> Work[Row | None]:
+    sql = table.statements.get("row")
+    if sql is None:
+        sql = table.statements["row"] = dialect.select_by_id(table, include_deleted=True)
+    rows = yield (sql, (key,))
+    return rows[0] if rows else None
+
+
+def _create(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
+    if plan.expected_version not in (None, 0):
+        raise VersionConflict(f"There is no such entity, so it is not at version {plan.expected_version}.")
+    _refuse_delete(plan)
+    version = 1
+    key = plan.key
+    if key is not None and table.keeps_history:
+        # An entity that was purged and is made again goes on counting where its history ends.
+        rows = yield (dialect.last_version(table), (key,))
+        version = (rows[0][0] or 0) + 1
+    if key is None and not table.assigns_id:
+        if table.id_kind == "int":
+            raise MissingValue(
+                "[id] is required: this table has whole numbers as ids, and no one assigns them.", field="id"
+            )
+        key = clock.new_id()
+    now = clock.timestamp()
+    owned = {
+        "created_at": now,
+        "updated_at": now,
+        "created_by": plan.actor,
+        "updated_by": plan.actor,
+        "_version": version,
+    }
+    values = ({} if key is None else {"id": key}) | dict(plan.values) | owned
+    names = tuple(values)
+    sql = table.statements.get(("insert", names))
+    if sql is None:
+        sql = table.statements[("insert", names)] = dialect.insert(table, names)
+    rows = yield (sql, tuple(values.values()))
+    _check_unaltered(dialect, table, plan, rows[0])
+    yield from _record(dialect, table, rows[0][table.position("id")], Change.CREATE, now, plan.actor, plan.comment)
+    return rows[0]
+
+
+def _change(
+    dialect: Dialect,
+    table: EntityTable,
+    existing: Row,
+    values: Mapping[str, Any],
+    change: Change,
+    actor: str | None,
+    plan: Plan | None,
+) -> Work[Row]:
+    """Writes new values into a row, with the next version and its history."""
+    key = existing[table.position("id")]
+    now = clock.timestamp()
+    version = existing[table.position("_version")]
+    if version is None:
+        version = 1
+        yield (dialect.update_by_id(table, ("_version",)), (version, key))
+        yield from _record(dialect, table, key, Change.ADOPT, now, None, None)
+    changes = {**values, "updated_at": now, "updated_by": actor, "_version": version + 1}
+    names = tuple(changes)
+    sql = table.statements.get(("update", names))
+    if sql is None:
+        sql = table.statements[("update", names)] = dialect.update_by_id(table, names)
+    rows = yield (sql, (*changes.values(), key))
+    if plan is not None:
+        _check_unaltered(dialect, table, plan, rows[0])
+    yield from _record(dialect, table, key, change, now, actor, plan.comment if plan else None)
+    return rows[0]
+
+
+def _record(
+    dialect: Dialect, table: EntityTable, key: Any, change: Change, at: str, actor: str | None, comment: str | None
+) -> Work[None]:
+    """The row as it is now, into its history."""
+    if not table.keeps_history:
+        return
+    sql = table.statements.get("history")
+    if sql is None:
+        sql = table.statements["history"] = dialect.copy_to_history(table)
+    yield (sql, (change.value, at, actor, comment, key))
+
+
+def _refuse_delete(plan: Plan) -> None:
+    if plan.deletes:
+        raise ReservedField("[deleted_at] is set by delete_entity() and cleared by restore_entity().")
+
+
+def _check_unaltered(dialect: Dialect, table: EntityTable, plan: Plan, row: Row) -> None:
+    """An application's own column may alter what is put into it: then the save fails instead."""
+    if not table.has_adopted_columns:
+        return
+    for name in plan.values:
+        column, given = table.columns[name], plan.given[name]
+        if not column.adopted or given is None:
+            continue
+        stored = row[table.position(name)]
+        decode = dialect.decoders.get(column.kind)
+        try:
+            value = stored if decode is None else decode(stored)
+        except (ValueError, TypeError, ArithmeticError):
+            value = stored
+        if value != given:
+            raise UnsupportedValue(
+                f"[{name}]: this column of your own table {table.name!r} is declared {column.declared}"
+                " and would alter the value; declare it so that it can hold it."
+            )

@@ -1,0 +1,182 @@
+"""Saving, deleting and restoring: what a write needs is planned first, then done as one unit of work."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from app_kernel.core.context import actor_id
+from app_kernel.core.errors import ReservedField, Unavailable, UnsupportedTable, UnsupportedValue
+from app_kernel.db.drivers.base import Driver
+from app_kernel.db.errors import SchemaFact, SchemaStale
+from app_kernel.db.kinds import Kind, as_kind, kind_of, merged
+from app_kernel.db.names import check_field_name, check_id, read_id
+from app_kernel.db.schema import Schema
+from app_kernel.db.table import OWNED_FIELDS, EntityTable
+from app_kernel.db.units import Change, Plan, mark_unit, purge_unit, save_unit
+
+R = TypeVar("R")
+
+RETRIES = 50
+"""How often a write is planned anew because the schema moved on under it; each time somebody else made progress."""
+
+
+class Writes:
+    """The writing verbs over one driver and its schema."""
+
+    def __init__(self, driver: Driver, schema: Schema) -> None:
+        self._driver = driver
+        self._schema = schema
+
+    async def save(
+        self, name: str, entity: Mapping[str, Any], *, comment: str | None, expected_version: int | None
+    ) -> dict[str, Any]:
+        """Creates or changes an entity; returns the whole row."""
+        given = check_entity(entity)
+
+        async def attempt() -> dict[str, Any]:
+            table = await self._table(name)
+            needs = missing_kinds(table, given)
+            if needs is not None:
+                if entity.get("id") is not None:
+                    check_id(entity["id"], table.id_kind)
+                if "deleted_at" in given and (entity.get("id") is None or not table.exists):
+                    raise ReservedField(_DELETED_AT)
+                await self._schema.ensure(name, needs)
+                table = await self._table(name)
+            plan = self._plan(table, entity, given, comment, expected_version)
+            row = await self._driver.write(lambda: save_unit(self._driver.dialect, table, plan), table.generation)
+            return table.to_dict(row)
+
+        return await self._retry(attempt)
+
+    async def delete(self, name: str, id: Any, change: Change, *, purge_history: bool) -> bool:
+        """Deletes an entity, softly or for good; False when there is none to delete."""
+        dialect = self._driver.dialect
+
+        async def attempt() -> bool:
+            table = await self._adopted_table(name)
+            key = read_id(id, table.id_kind) if table.exists else None
+            if key is None:
+                return False
+            actor = actor_id()
+            if change is Change.PURGE:
+                return await self._driver.write(
+                    lambda: purge_unit(dialect, table, key, actor, purge_history=purge_history), table.generation
+                )
+            row = await self._driver.write(lambda: mark_unit(dialect, table, key, change, actor), table.generation)
+            return row is not None and row[1]
+
+        return await self._retry(attempt)
+
+    async def restore(self, name: str, id: Any) -> dict[str, Any] | None:
+        """Undoes a soft delete; None when there is no such entity."""
+
+        async def attempt() -> dict[str, Any] | None:
+            table = await self._adopted_table(name)
+            key = read_id(id, table.id_kind) if table.exists else None
+            if key is None:
+                return None
+            actor = actor_id()
+            found = await self._driver.write(
+                lambda: mark_unit(self._driver.dialect, table, key, Change.RESTORE, actor), table.generation
+            )
+            return None if found is None else table.to_dict(found[0])
+
+        return await self._retry(attempt)
+
+    async def _table(self, name: str) -> EntityTable:
+        table = self._schema.known(name) or await self._schema.table(name)
+        if table.refusal:
+            raise UnsupportedTable(table.refusal)
+        return table
+
+    async def _adopted_table(self, name: str) -> EntityTable:
+        """The table, with what the store needs on one that the application made."""
+        table = await self._table(name)
+        if table.exists and not table.ready:
+            await self._schema.ensure(name, {})
+            table = await self._table(name)
+        return table
+
+    async def _retry(self, attempt: Callable[[], Awaitable[R]]) -> R:
+        for _ in range(RETRIES):
+            try:
+                return await attempt()
+            except SchemaFact:
+                self._schema.forget()
+        raise Unavailable("The schema of the database kept changing while this was written; nothing was changed.")
+
+    def _plan(
+        self,
+        table: EntityTable,
+        entity: Mapping[str, Any],
+        given: Mapping[str, Any],
+        comment: str | None,
+        expected_version: int | None,
+    ) -> Plan:
+        raw_id = entity.get("id")
+        values: dict[str, Any] = {}
+        encoders = self._driver.dialect.encoders
+        for field, value in given.items():
+            column = table.columns.get(field)
+            if field == "deleted_at" or (column is not None and column.generated):
+                continue
+            if column is None or not column.physical:
+                if value is None:
+                    continue
+                raise SchemaStale
+            if value is None:
+                values[field] = None
+                continue
+            stored = as_kind(column.kind, value)
+            encode = encoders.get(column.kind)
+            values[field] = stored if encode is None else encode(stored)
+        return Plan(
+            key=None if raw_id is None else check_id(raw_id, table.id_kind),
+            values=values,
+            given=given,
+            actor=actor_id(),
+            comment=comment,
+            expected_version=expected_version,
+            deletes=given.get("deleted_at") is not None,
+        )
+
+
+_DELETED_AT = "[deleted_at] is set by delete_entity() and cleared by restore_entity()."
+
+
+def check_entity(entity: Any) -> dict[str, Any]:
+    """The fields to save without those that the kernel owns; a `deleted_at` stays, to be judged beside the row."""
+    if not isinstance(entity, Mapping):
+        raise UnsupportedValue(f"An entity is a dict, not {type(entity).__name__}.")
+    given: dict[str, Any] = {}
+    for field, value in entity.items():
+        if field in OWNED_FIELDS:
+            if field == "deleted_at" and value is not None:
+                given[field] = value
+        elif field != "id":
+            check_field_name(field)
+            given[field] = value
+    return given
+
+
+def missing_kinds(table: EntityTable, given: Mapping[str, Any]) -> dict[str, tuple[Kind, Any]] | None:
+    """What the table lacks for these values, as field to kind and value; None when it lacks nothing.
+
+    Every value is checked on the way; raises UnsupportedValue.
+    """
+    needs: dict[str, tuple[Kind, Any]] = {}
+    columns = table.columns
+    for field, value in given.items():
+        if field == "deleted_at":
+            continue
+        column = columns.get(field)
+        if value is None:
+            if column is None:
+                needs[field] = (Kind.UNKNOWN, None)
+            continue
+        kind = kind_of(field, value)
+        if column is None or not column.physical:
+            needs[field] = (kind, value)
+        elif merged(column.kind, kind, value) is not column.kind and not column.generated:
+            needs[field] = (kind, value)
+    return needs if needs or not table.ready else None
