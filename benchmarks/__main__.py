@@ -1,0 +1,57 @@
+"""`python -m benchmarks [P1 P2 P3 P11] [--rounds N] [--quick]`: measure, print, keep."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import kernel_side, machine, report
+from benchmarks import settings as bounds
+from benchmarks.harness import BenchError
+
+GROUPS = {
+    "P1": "benchmarks.p1_request",
+    "P2": "benchmarks.p2_crud",
+    "P3": "benchmarks.p3_store",
+    "P11": "benchmarks.p11_start",
+}
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> int:
+    """Run the chosen groups; 1 when one could not be measured, 0 otherwise, goals missed or not."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; all when none is named")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds (5)")
+    parser.add_argument("--quick", action="store_true", help="under a minute; written as quick.md, not latest.md")
+    options = parser.parse_args()
+    unknown = sorted(set(options.groups) - set(GROUPS))
+    if unknown:
+        parser.error(f"no such group: {', '.join(unknown)}")
+    settings = bounds.quick(options.rounds) if options.quick else bounds.full(options.rounds)
+    about = machine.about()
+    about["kernel"] = kernel_side.missing() or "measured"
+    measured: list[report.Group] = []
+    failed = False
+    for name in options.groups or GROUPS:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        begun = time.perf_counter()
+        try:
+            group = importlib.import_module(GROUPS[name]).run(settings)
+        except BenchError as exc:
+            failed = True
+            group = report.Group(name, "not measured", notes=[f"not measured: {exc}"])
+        group.seconds = time.perf_counter() - begun
+        measured.append(group)
+    about["load average"] += f" before, {os.getloadavg()[0]:.1f} after"
+    print(report.markdown(measured, about))
+    report.write(measured, about, RESULTS, "quick" if settings.quick else "latest")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""What every group needs to run the kernel: its environment and users that can sign in."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import BenchError, environment, request
+from benchmarks.peers.tokens import SECRET
+
+PASSWORD = "long enough and not common 4711"
+
+
+def kernel_environment(folder: Path) -> dict[str, str]:
+    """Everything on that is on by default; the rate limit is set high as soon as there is one."""
+    settings = {
+        "JWT_SECRET": SECRET,
+        "DATABASE_PATH": str(folder / "kernel.db"),
+        "ALLOW_SELF_SIGNUP": "true",
+    }
+    if importlib.util.find_spec("app_kernel.rate_limit") is not None:
+        settings["RATE_LIMIT_REQUESTS"] = "100000000"
+    return settings
+
+
+def sign_up(port: int, email: str) -> str:
+    """A new user's access token, over HTTP."""
+    status, body = request(port, "POST", "/auth/register", body={"email": email, "password": PASSWORD})
+    return access_token(status, body)
+
+
+def access_token(status: int, body: Any) -> str:
+    """The token in the answer to a sign-up. Raises BenchError when it was refused."""
+    if status not in {200, 201} or not isinstance(body, dict):
+        raise BenchError(f"sign-up answered {status}: {body}")
+    return str(body["access_token"])
+
+
+@functools.cache
+def missing() -> str | None:
+    """Why the kernel cannot be measured, None when it can; asked in a fresh process."""
+    needed = (
+        "from app_kernel import create_service, ServiceConfig, get_current_user\n"
+        "from app_kernel.db import connect, db_connection"
+    )
+    tried = subprocess.run(
+        [sys.executable, "-c", needed], env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    return None if tried.returncode == 0 else tried.stderr.strip().rpartition("\n")[2]

@@ -1,0 +1,155 @@
+"""The stores of P3 in one process, in turns, each on a database file of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import uvloop
+
+from benchmarks.harness import BenchError, answer, percentile, turns
+from benchmarks.peers.store_rows import FOUND, Row, Store, make_row
+
+MODULES = {
+    "apsw": "store_apsw:ApswStore",
+    "sqlalchemy": "store_sqlalchemy:SqlalchemyStore",
+    "dataset": "store_dataset:DatasetStore",
+    "kernel": "store_kernel:KernelStore",
+}
+HERE = Path.cwd()
+WORKSPACES = 20
+ROWS_TO_SAVE = 256
+MOST_CALLS = 60_000
+Call = Callable[[Any], Any]
+
+
+class Timing:
+    """Calls of one measured stretch; the clock is read once a call."""
+
+    def __init__(self, seconds: float) -> None:
+        self.begun = time.perf_counter()
+        self.until = self.begun + seconds
+        self.latencies: list[float] = []
+
+    def over(self, since: float) -> float | None:
+        """Note a call begun at `since`; gives the time now, None when the stretch is over."""
+        now = time.perf_counter()
+        self.latencies.append(now - since)
+        return None if now >= self.until or len(self.latencies) >= MOST_CALLS else now
+
+    def result(self) -> dict[str, float]:
+        """Calls per second and latencies in ms."""
+        elapsed = time.perf_counter() - self.begun
+        return {
+            "per_second": len(self.latencies) / elapsed,
+            "p50_ms": median(self.latencies) * 1000,
+            "p99_ms": percentile(self.latencies, 0.99) * 1000,
+            "calls": len(self.latencies),
+        }
+
+
+def timed(call: Call, arguments: Iterator[Any], check: Call, seconds: float) -> dict[str, float]:
+    """One caller of a synchronous store."""
+    timing = Timing(seconds)
+    since: float | None = timing.begun
+    while since is not None:
+        check(call(next(arguments)))
+        since = timing.over(since)
+    return timing.result()
+
+
+async def timed_async(
+    call: Call, arguments: Iterator[Any], check: Call, seconds: float, callers: int
+) -> dict[str, float]:
+    """So many callers at once, each with its next call as soon as the last is answered."""
+    timing = Timing(seconds)
+
+    async def caller() -> None:
+        since: float | None = time.perf_counter()
+        while since is not None:
+            check(await call(next(arguments)))
+            since = timing.over(since)
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    return timing.result()
+
+
+def is_saved(row: Any) -> None:
+    """A save gives the whole row."""
+    if not row["id"] or not row["created_at"]:
+        raise BenchError(f"save gave {row}")
+
+
+def is_found(row: Any) -> None:
+    """A get finds its row."""
+    if row is None or row["city"] != "Ljubljana":
+        raise BenchError(f"get gave {row}")
+
+
+def are_fifty(rows: Any) -> None:
+    """A find gives all rows of the workspace."""
+    if len(rows) != FOUND:
+        raise BenchError(f"find gave {len(rows)} rows, not {FOUND}")
+
+
+async def fill(store: Store) -> list[str]:
+    """Fifty rows in each of twenty workspaces; gives their ids."""
+    keys: list[str] = []
+    for number in range(WORKSPACES * FOUND):
+        saved: Any = store.save(make_row(number, f"w{number % WORKSPACES}"))
+        row: Row = saved if store.sync else await saved
+        keys.append(row["id"])
+        if number == 0:
+            await store.index()
+    return keys
+
+
+async def run(spec: dict[str, Any]) -> dict[str, list[dict[str, float]]]:
+    """Every verb of every store in turns; "kernel save 32" -> one result a round."""
+    stores: dict[str, Store] = {}
+    work: dict[str, Callable[[], Any]] = {}
+    rows = [make_row(number, f"s{number}") for number in range(ROWS_TO_SAVE)]
+    for name in spec["stores"]:
+        module, _, cls = MODULES[name].partition(":")
+        store = getattr(importlib.import_module(f"benchmarks.peers.{module}"), cls)()
+        await store.open(HERE / f"{name}.db", spec["synchronous"])
+        stores[name] = store
+        work |= _work(name, store, await fill(store), rows, spec["seconds"])
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in work}
+    for name in turns(list(work), spec["rounds"]):
+        found = work[name]()
+        results[name].append(await found if asyncio.iscoroutine(found) else found)
+    for store in stores.values():
+        await store.close()
+    return results
+
+
+def _work(name: str, store: Store, keys: list[str], rows: list[Row], seconds: float) -> dict[str, Callable[[], Any]]:
+    verbs: list[tuple[str, Call, Iterator[Any], Call]] = [
+        ("save", store.save, itertools.cycle(rows), is_saved),
+        ("get", store.get, itertools.cycle(keys), is_found),
+        ("find", store.find, itertools.cycle([f"w{number}" for number in range(WORKSPACES)]), are_fifty),
+    ]
+    if store.sync:
+        return {
+            f"{name} {verb} 1": partial(timed, call, arguments, check, seconds)
+            for verb, call, arguments, check in verbs
+        }
+    return {
+        f"{name} {verb} {callers}": partial(timed_async, call, arguments, check, seconds, callers)
+        for verb, call, arguments, check in verbs
+        for callers in (1, 32)
+    }
+
+
+if __name__ == "__main__":
+    answer(uvloop.run(asyncio.wait_for(run(json.load(sys.stdin)), 200)))

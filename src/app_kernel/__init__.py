@@ -1,0 +1,34 @@
+"""A reusable kernel for backend services: auth, a schemaless store, HTTP plumbing and health in one call."""
+
+from app_kernel.core.config import ServiceConfig
+from app_kernel.core.context import acting_as
+from app_kernel.core.errors import ConfigurationError, KernelError, NotAuthenticated, PermissionDenied
+from app_kernel.core.feature import Feature
+from app_kernel.core.identity import (
+    UserIdentity,
+    get_current_user,
+    get_current_user_optional,
+    require_admin,
+    require_role,
+)
+from app_kernel.features import FEATURES
+from app_kernel.logs import get_logger
+from app_kernel.service import create_service
+
+__all__ = [
+    "FEATURES",
+    "ConfigurationError",
+    "Feature",
+    "KernelError",
+    "NotAuthenticated",
+    "PermissionDenied",
+    "ServiceConfig",
+    "UserIdentity",
+    "acting_as",
+    "create_service",
+    "get_current_user",
+    "get_current_user_optional",
+    "get_logger",
+    "require_admin",
+    "require_role",
+]

@@ -1,0 +1,141 @@
+"""What the routes of auth take and give. Fields not named here are ignored: no role ever comes from a client."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from app_kernel.auth.identifiers import MAX_IDENTIFIER
+from app_kernel.auth.passwords import MAX_BYTES
+
+
+def _check_text(value: str) -> str:
+    """Refuses what no database keeps or what would forge lines in a log: control characters and lone surrogates."""
+    if any(ord(char) < 32 or 127 <= ord(char) < 160 or 0xD800 <= ord(char) < 0xE000 for char in value):
+        raise ValueError("must be text without control characters")
+    return value
+
+
+def _check_password(value: str) -> str:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode text") from None
+    if size > MAX_BYTES:
+        raise ValueError(f"must have at most {MAX_BYTES} bytes")
+    return value
+
+
+Identifier = Annotated[str, Field(min_length=1, max_length=MAX_IDENTIFIER), AfterValidator(_check_text)]
+Name = Annotated[str, Field(max_length=200), AfterValidator(_check_text)]
+Password = Annotated[str, Field(min_length=1, max_length=MAX_BYTES), AfterValidator(_check_password)]
+OpaqueToken = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+class RegisterRequest(_Input):
+    """A new account."""
+
+    email: Identifier = Field(examples=["ada@example.com"])
+    password: Password = Field(examples=["correct horse battery staple"])
+    name: Name | None = None
+    username: Annotated[str, Field(max_length=50), AfterValidator(_check_text)] | None = None
+
+
+class LoginRequest(_Input):
+    """Either email or username, and the password."""
+
+    email: Identifier | None = None
+    username: Identifier | None = None
+    password: Password
+
+    @model_validator(mode="after")
+    def _name_one(self) -> Self:
+        if (self.email is None) == (self.username is None):
+            raise ValueError("give either email or username")
+        return self
+
+    @property
+    def identifier(self) -> str:
+        """What names the account."""
+        return self.email or self.username or ""
+
+
+class RefreshRequest(_Input):
+    """The refresh token of the session."""
+
+    refresh_token: OpaqueToken
+
+
+class OAuthPassword(_Input):
+    """The form of the resource owner password grant (RFC 6749, 4.3.2)."""
+
+    grant_type: Annotated[str, Field(max_length=50)] = "password"
+    username: Identifier
+    password: Password
+
+
+class ChangePasswordRequest(_Input):
+    """The password of now, and the one to come."""
+
+    current_password: Password
+    new_password: Password
+
+
+class ProfileRequest(_Input):
+    """What is given changes; null clears it."""
+
+    name: Name | None = None
+    username: Annotated[str, Field(max_length=50), AfterValidator(_check_text)] | None = None
+
+
+class UserAnswer(BaseModel):
+    """An account."""
+
+    id: str
+    email: str
+    username: str | None
+    name: str | None
+    role: str
+    is_active: bool
+    created_at: str
+
+
+class TokenAnswer(BaseModel):
+    """A session's tokens (RFC 6749, 5.1)."""
+
+    access_token: str
+    refresh_token: str
+    token_type: str = "bearer"  # noqa: S105 - the type's name, not a token
+    expires_in: int = Field(description="Seconds for which the access token is accepted.")
+    user: UserAnswer
+
+
+class SessionAnswer(BaseModel):
+    """A session of the caller's."""
+
+    id: str
+    created_at: datetime
+    last_used_at: datetime = Field(description="When it was last refreshed.")
+    expires_at: datetime
+    address: str | None
+    user_agent: str | None
+    current: bool = Field(description="Whether this request came with it.")
+
+
+class OAuthError(BaseModel):
+    """An error of the token endpoint (RFC 6749, 5.2)."""
+
+    error: str
+    error_description: str
+
+
+def problem(*descriptions: str) -> dict[str, Any]:
+    """The documentation of an error answer (RFC 9457), for `responses=`."""
+    return {
+        "description": " ".join(descriptions),
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }

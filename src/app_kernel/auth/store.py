@@ -1,0 +1,158 @@
+"""Every line that touches the tables of auth; portable verbs only."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from app_kernel.auth.tables import LOGIN_FAILURES, SESSIONS, USERS
+from app_kernel.auth.throttle import KEEP_FAILURES, KNOWN_FOR, window_around
+from app_kernel.core import clock
+from app_kernel.core.errors import AccountExists, UniqueViolation, VersionConflict
+from app_kernel.core.ports import EntityStore
+
+Row = dict[str, Any]
+
+PRUNE = 5
+"""Rows out of date that one sign-in attempt may remove; more than it adds, so the tables stay bounded."""
+LISTED_SESSIONS = 200
+
+
+async def insert_user(db: EntityStore, values: Mapping[str, Any]) -> Row:
+    """Adds an account; raises AccountExists when the email or username is taken, however close the race."""
+    try:
+        return await db.privileged.save_entity(USERS, values)
+    except UniqueViolation:
+        raise AccountExists from None
+
+
+async def update_user(
+    db: EntityStore, user_id: str, values: Mapping[str, Any], expected_version: int | None = None
+) -> Row:
+    """Changes fields of an account; raises AccountExists when the new username is taken, VersionConflict."""
+    try:
+        return await db.privileged.save_entity(USERS, {"id": user_id, **values}, expected_version=expected_version)
+    except UniqueViolation:
+        raise AccountExists from None
+
+
+async def update_if_unchanged(db: EntityStore, row: Row, values: Mapping[str, Any]) -> None:
+    """Changes fields of an account, or nothing when anybody changed it since `row` was read."""
+    try:
+        await update_user(db, row["id"], values, row["_version"])
+    except VersionConflict:
+        return
+
+
+async def get_user_row(db: EntityStore, user_id: str) -> Row | None:
+    """The account with this id, or None."""
+    return await db.privileged.get_entity(USERS, user_id)
+
+
+async def find_user_row(db: EntityStore, field: str, value: str) -> Row | None:
+    """The account whose `email` or `username` (its canonical form) this is, or None."""
+    found = await db.privileged.find_entities(USERS, f"[{field}] = ?", (value,), limit=1)
+    return found[0] if found else None
+
+
+async def list_user_rows(db: EntityStore, limit: int) -> list[Row]:
+    """The accounts, the oldest first."""
+    return await db.privileged.find_entities(USERS, order_by="[created_at]", limit=limit)
+
+
+async def insert_session(db: EntityStore, values: Mapping[str, Any]) -> Row:
+    """Adds a session, and removes a few that ended long ago."""
+    row = await db.privileged.save_entity(SESSIONS, values)
+    await _prune(db, SESSIONS, "expires_at", clock.now() - KNOWN_FOR)
+    return row
+
+
+async def get_session(db: EntityStore, session_id: str) -> Row | None:
+    """The session with this id, ended or not, or None."""
+    return await db.privileged.get_entity(SESSIONS, session_id)
+
+
+async def rotate_session(db: EntityStore, session: Row, values: Mapping[str, Any]) -> Row:
+    """Moves a session to its next generation; raises VersionConflict when anybody changed it meanwhile."""
+    changes = {"id": session["id"], "generation": session["generation"] + 1, **values}
+    return await db.privileged.save_entity(SESSIONS, changes, expected_version=session["_version"])
+
+
+async def list_live_sessions(db: EntityStore, user_id: str, idle: timedelta) -> list[Row]:
+    """A user's sessions that neither were ended nor ran out, the newest first."""
+    now = clock.now()
+    return await db.privileged.find_entities(
+        SESSIONS,
+        "[user_id] = ? AND [revoked_at] IS NULL AND [expires_at] > ? AND [last_used_at] > ?",
+        (user_id, now, now - idle),
+        order_by="[created_at] DESC",
+        limit=LISTED_SESSIONS,
+    )
+
+
+async def revoke_session(db: EntityStore, session_id: str) -> None:
+    """Ends a session and everything issued from it."""
+    await db.privileged.save_entity(SESSIONS, {"id": session_id, "revoked_at": clock.now()})
+
+
+async def revoke_sessions(db: EntityStore, user_id: str, *, keep: str | None = None) -> list[str]:
+    """Ends every session of a user but `keep`; returns the ids of those ended."""
+    ended: list[str] = []
+    while True:
+        rows = await db.privileged.find_entities(
+            SESSIONS,
+            "[user_id] = ? AND [revoked_at] IS NULL AND [id] <> ?",
+            (user_id, keep or ""),
+            limit=LISTED_SESSIONS,
+        )
+        for row in rows:
+            await revoke_session(db, row["id"])
+            ended.append(row["id"])
+        if len(rows) < LISTED_SESSIONS:
+            return ended
+
+
+async def is_known_network(db: EntityStore, user_id: str, network: str | None) -> bool:
+    """Whether the account signed in from this network during the last 30 days."""
+    count = await db.privileged.count_entities(
+        SESSIONS,
+        "[user_id] = ? AND [network] = ? AND [created_at] > ?",
+        (user_id, network or "", clock.to_text(clock.now() - KNOWN_FOR)),
+    )
+    return count > 0
+
+
+async def insert_login_failure(db: EntityStore, account: str, network: str | None) -> str:
+    """Notes a login that has not succeeded yet; returns the note's id."""
+    row = await db.privileged.save_entity(
+        LOGIN_FAILURES, {"account": account, "network": network or "", "at": clock.now()}
+    )
+    await _prune(db, LOGIN_FAILURES, "at", clock.now() - KEEP_FAILURES)
+    return str(row["id"])
+
+
+async def delete_login_failure(db: EntityStore, failure_id: str) -> None:
+    """Takes back a note: the login succeeded, or was refused before it was tried."""
+    await db.privileged.delete_entity(LOGIN_FAILURES, failure_id, permanent=True)
+
+
+async def recent_failures(
+    db: EntityStore, *, account: str | None = None, network: str | None = None, limit: int
+) -> list[datetime]:
+    """When the newest failures of an account, a network, or an account from a network were, at most `limit`."""
+    given = {"account": account, "network": network}
+    fields = {name: value for name, value in given.items() if value is not None}
+    clause = " AND ".join(f"[{name}] = ?" for name in fields)
+    rows = await db.privileged.find_entities(
+        LOGIN_FAILURES,
+        f"{clause} AND [at] > ? AND [at] <= ?",
+        (*fields.values(), *window_around(clock.now())),
+        order_by="[at] DESC",
+        limit=limit,
+    )
+    return [row["at"] for row in rows]
+
+
+async def _prune(db: EntityStore, table: str, field: str, before: datetime) -> None:
+    old = await db.privileged.find_entities(table, f"[{field}] < ?", (before,), order_by=f"[{field}]", limit=PRUNE)
+    for row in old:
+        await db.privileged.delete_entity(table, row["id"], permanent=True)

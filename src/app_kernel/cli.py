@@ -1,0 +1,228 @@
+"""The `app-kernel` command: accounts from a terminal, under the same settings as the service.
+
+It ends with 0, with 1 when what was asked for is refused, and with 2 for a wrong command or wrong settings; errors are
+one line on standard error, and a password is printed only when it was made here.
+"""
+
+import asyncio
+import logging
+import secrets
+import sys
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+import typer
+
+from app_kernel.auth import (
+    TABLES,
+    activate_user,
+    create_user,
+    deactivate_user,
+    find_user,
+    list_users,
+    set_password,
+    set_role,
+)
+from app_kernel.core.config import ServiceConfig
+from app_kernel.core.errors import AccountNotFound, ConfigurationError, KernelError
+from app_kernel.core.identity import UserIdentity
+from app_kernel.core.ports import EntityStore
+from app_kernel.db import create_database
+
+REFUSED, WRONG_USE = 1, 2
+GENERATED_BYTES = 18
+"""Random bytes of a generated password: 144 bits, 24 characters."""
+
+R = TypeVar("R")
+
+# No pretty tracebacks: they show local variables, and those hold passwords.
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+users = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Accounts of a service.")
+app.add_typer(users, name="users")
+
+DatabaseUrl: TypeAlias = Annotated[
+    str | None, typer.Option("--database-url", help="The service's database; else DATABASE_URL or DATABASE_PATH.")
+]
+EnvFile: TypeAlias = Annotated[Path, typer.Option("--env-file", help="A file with settings, like the environment.")]
+Account: TypeAlias = Annotated[str, typer.Argument(metavar="EMAIL", help="The account's email or username.")]
+FromStdin: TypeAlias = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")
+]
+DEFAULT_ENV_FILE = Path(".env")
+
+
+@app.callback()
+def describe() -> None:
+    """Looks after a service built with app_kernel."""
+
+
+@app.command("version")
+def show_version() -> None:
+    """Prints the version of app_kernel."""
+    typer.echo(installed_version("app-kernel"))
+
+
+@users.command("create")
+def create(
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The email address to sign in with.")],
+    *,
+    admin: Annotated[bool, typer.Option("--admin", help="Give the account the role admin.")] = False,
+    password_stdin: FromStdin = False,
+    name: Annotated[str | None, typer.Option("--name", help="The name to show.")] = None,
+    username: Annotated[str | None, typer.Option("--username", help="A username to sign in with.")] = None,
+    database_url: DatabaseUrl = None,
+    env_file: EnvFile = DEFAULT_ENV_FILE,
+) -> None:
+    """Makes an account; without --password-stdin its password is made up and printed once."""
+    config = _settings(database_url, env_file)
+    password = _read_password() if password_stdin else secrets.token_urlsafe(GENERATED_BYTES)
+    role = "admin" if admin else "user"
+
+    async def work(db: EntityStore) -> UserIdentity:
+        return await create_user(db, email, password, role=role, name=name, username=username, config=config)
+
+    user = _run(config, work)
+    typer.echo(f"created {user.email} with the role {user.role} in {_place(config)}")
+    if not password_stdin:
+        typer.echo(f"password: {password}")
+
+
+@users.command("list")
+def show_users(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+    database_url: DatabaseUrl = None,
+    env_file: EnvFile = DEFAULT_ENV_FILE,
+) -> None:
+    """Lists the accounts, the oldest first: id, email, role, and whether it may sign in."""
+    for user in _run(_settings(database_url, env_file), lambda db: list_users(db, limit)):
+        typer.echo(f"{user.id}  {user.email}  {user.role}  {'active' if user.is_active else 'deactivated'}")
+
+
+@users.command("set-role")
+def change_role(
+    account: Account,
+    role: Annotated[str, typer.Argument(help="admin, user, or a role of the application's own.")],
+    *,
+    database_url: DatabaseUrl = None,
+    env_file: EnvFile = DEFAULT_ENV_FILE,
+) -> None:
+    """Gives an account another role; it counts within a second, without signing in again."""
+    user = _run_on(account, database_url, env_file, lambda db, found: set_role(db, found.id, role))
+    typer.echo(f"{user.email} has the role {user.role}")
+
+
+@users.command("deactivate")
+def shut_out(account: Account, *, database_url: DatabaseUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE) -> None:
+    """Shuts an account out and ends its sessions."""
+    user = _run_on(account, database_url, env_file, lambda db, found: deactivate_user(db, found.id))
+    typer.echo(f"{user.email} is deactivated")
+
+
+@users.command("activate")
+def let_in(account: Account, *, database_url: DatabaseUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE) -> None:
+    """Lets a deactivated account sign in again."""
+    user = _run_on(account, database_url, env_file, lambda db, found: activate_user(db, found.id))
+    typer.echo(f"{user.email} is active")
+
+
+@users.command("set-password")
+def change_password(
+    account: Account,
+    *,
+    password_stdin: FromStdin = False,
+    database_url: DatabaseUrl = None,
+    env_file: EnvFile = DEFAULT_ENV_FILE,
+) -> None:
+    """Gives an account another password and ends its sessions; without --password-stdin it is made up and printed."""
+    config = _settings(database_url, env_file)
+    password = _read_password() if password_stdin else secrets.token_urlsafe(GENERATED_BYTES)
+
+    async def work(db: EntityStore, found: UserIdentity) -> None:
+        await set_password(db, found.id, password, config=config)
+
+    _run_on(account, database_url, env_file, work)
+    typer.echo("the password is changed" if password_stdin else f"password: {password}")
+
+
+def main() -> None:
+    """The console script `app-kernel`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("app-kernel: %(message)s"))
+    handler.addFilter(_explain)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    app()
+
+
+def _settings(database_url: str | None, env_file: Path) -> ServiceConfig:
+    if env_file != DEFAULT_ENV_FILE and not env_file.is_file():
+        _fail(f"{env_file}: there is no such file", WRONG_USE)
+    config = ServiceConfig.from_env(env_file)
+    if config.problems:
+        _fail("; ".join(config.problems), WRONG_USE)
+    return config if database_url is None else config.with_values(database_name=database_url)
+
+
+def _run(config: ServiceConfig, work: Callable[[EntityStore], Awaitable[R]]) -> R:
+    try:
+        return asyncio.run(_in_database(config, work))
+    except ConfigurationError as exc:
+        _fail("; ".join(exc.problems), WRONG_USE)
+    except KernelError as exc:
+        _fail(exc.message, REFUSED)
+
+
+def _run_on(
+    account: str, database_url: str | None, env_file: Path, work: Callable[[EntityStore, UserIdentity], Awaitable[R]]
+) -> R:
+    """Runs the work with the account that is meant."""
+
+    async def find_and_work(db: EntityStore) -> R:
+        user = await find_user(db, account)
+        if user is None:
+            raise AccountNotFound
+        return await work(db, user)
+
+    return _run(_settings(database_url, env_file), find_and_work)
+
+
+async def _in_database(config: ServiceConfig, work: Callable[[EntityStore], Awaitable[R]]) -> R:
+    database = create_database(config.database_url, synchronous=config.database_synchronous)
+    await database.open()
+    try:
+        await database.ensure_tables(TABLES)
+        return await work(database.connection())
+    finally:
+        await database.close()
+
+
+def _read_password() -> str:
+    try:
+        password = sys.stdin.readline().rstrip("\r\n")
+    except UnicodeDecodeError:
+        _fail("the password on standard input is not valid text", WRONG_USE)
+    if not password:
+        _fail("no password on standard input", WRONG_USE)
+    return password
+
+
+def _place(config: ServiceConfig) -> str:
+    """The database as it may be shown: without a user or password."""
+    parts = urlsplit(config.database_url)
+    return parts.path.removeprefix("/") if parts.scheme == "sqlite" else f"{parts.hostname or ''}{parts.path}"
+
+
+def _explain(record: logging.LogRecord) -> bool:
+    """Puts the reason that a structured event carries into its one line."""
+    reason = record.__dict__.get("reason")
+    if reason:
+        record.msg, record.args = f"{record.msg}: {reason}", ()
+    return True
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    typer.echo(f"app-kernel: {' '.join(message.split())}", err=True)
+    raise typer.Exit(status)

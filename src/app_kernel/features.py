@@ -1,0 +1,16 @@
+"""The one list of features. Its order is the order of the layers, the first one outermost, and of the routers."""
+
+from app_kernel import actor, auth, cors, health, metrics, problems, request_limits, request_log, security_headers
+from app_kernel.core.feature import FeatureFactory
+
+FEATURES: tuple[FeatureFactory, ...] = (
+    request_log.create_feature,
+    security_headers.create_feature,
+    cors.create_feature,
+    problems.create_feature,
+    request_limits.create_feature,
+    actor.create_feature,
+    auth.create_feature,
+    health.create_feature,
+    metrics.create_feature,
+)

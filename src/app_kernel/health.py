@@ -1,0 +1,138 @@
+"""Liveness and readiness: `/healthz` answers while the event loop lives, `/readyz` while the service can do its work.
+
+Both are plain Starlette routes: a probe that comes every second needs none of FastAPI's dependency machinery.
+"""
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app_kernel.core.config import ServiceConfig
+from app_kernel.core.context import current_context
+from app_kernel.core.feature import Feature, HealthCheck
+from app_kernel.core.kernel import Kernel
+from app_kernel.logs import get_logger
+
+CHECK_SECONDS = 2.0
+"""How long one component may take to answer."""
+
+_ALIVE = orjson.dumps({"status": "ok"})
+
+_log = get_logger("app_kernel.health")
+
+
+async def healthz(request: Request) -> Response:
+    """200 while the event loop lives, whatever else is wrong."""
+    return Response(_ALIVE, media_type="application/json")
+
+
+async def readyz(request: Request) -> Response:
+    """200 when every component answers, else 503 with the names of those that do not; the reasons are in the log."""
+    kernel: Kernel = current_context().kernel
+    if not kernel.ready:
+        return _answer({"service": False})
+    return _answer(await check_components(kernel))
+
+
+async def check_components(kernel: Kernel) -> dict[str, bool]:
+    """Asks the database and every feature's health checks, all at once, each for at most CHECK_SECONDS."""
+    checks: dict[str, HealthCheck] = {"database": _ping_database}
+    for feature in kernel.features:
+        checks.update(feature.health)
+    answers = await asyncio.gather(*(_ask(name, check, kernel) for name, check in checks.items()))
+    return dict(zip(checks, answers, strict=True))
+
+
+async def _ping_database(kernel: Kernel) -> bool:
+    await kernel.db.ping()
+    return True
+
+
+async def _ask(name: str, check: HealthCheck, kernel: Kernel) -> bool:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            answer = await check(kernel)
+    except Exception as exc:  # noqa: BLE001 - a check that fails in any way is a component that is not ready
+        _log.warning("component_not_ready", component=name, reason=f"{type(exc).__name__}: {exc}")
+        return False
+    well, reason = answer if isinstance(answer, tuple) else (answer is not False, "")
+    if not well:
+        _log.warning("component_not_ready", component=name, reason=reason)
+    return bool(well)
+
+
+def _answer(components: dict[str, bool]) -> Response:
+    well = all(components.values())
+    body = {
+        "status": "ready" if well else "unavailable",
+        "components": {name: "ok" if ok else "unavailable" for name, ok in components.items()},
+    }
+    return Response(orjson.dumps(body), 200 if well else 503, {"Cache-Control": "no-store"}, "application/json")
+
+
+@asynccontextmanager
+async def unready_at_shutdown(kernel: Kernel) -> AsyncIterator[None]:
+    """Turns readiness off at the signal that begins a graceful shutdown, before the server has finished its requests.
+
+    The server tells the lifespan only after its last request. So the handler that it installed is called by ours.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def chain(number: signal.Signals) -> Callable[[], None] | None:
+        server_handler = signal.getsignal(number)
+        if not callable(server_handler):
+            return None
+
+        def handle(received: int, frame: FrameType | None) -> None:
+            kernel.ready = False
+            server_handler(received, frame)
+
+        signal.signal(number, handle)
+
+        def restore() -> None:
+            if signal.getsignal(number) is handle:
+                signal.signal(number, server_handler)
+
+        return restore
+
+    restores = [restore for number in (signal.SIGTERM, signal.SIGINT) if (restore := chain(number)) is not None]
+    try:
+        yield
+    finally:
+        for restore in restores:
+            restore()
+
+
+def app_checks(checks: Iterable[Any]) -> dict[str, HealthCheck]:
+    """The checks of `create_service(health_checks=)`: async callables, or (name, callable) pairs, without arguments."""
+    named: dict[str, HealthCheck] = {}
+    for entry in checks:
+        name, check = entry if isinstance(entry, tuple) else (getattr(entry, "__name__", "check"), entry)
+        named[name] = _without_kernel(check)
+    return named
+
+
+def _without_kernel(check: Callable[[], Awaitable[Any]]) -> HealthCheck:
+    async def ask(kernel: Kernel) -> Any:
+        return await check()
+
+    return ask
+
+
+def create_feature(config: ServiceConfig) -> Feature:
+    """`/healthz` and `/readyz`, at the root whatever the api_prefix."""
+    router = APIRouter()
+    router.add_route("/healthz", healthz, include_in_schema=False)
+    router.add_route("/readyz", readyz, include_in_schema=False)
+    return Feature(name="health", router=router, unprefixed=True, lifespan=unready_at_shutdown)

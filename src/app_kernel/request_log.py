@@ -1,0 +1,207 @@
+"""The outermost layer: each request gets an id and a context of its own, and leaves one JSON line.
+
+The id is the client's `X-Request-ID` if that is 1 to 64 characters of `[A-Za-z0-9._-]`, else a new one; the answer
+carries it. The client's address is the peer's, unless the peer is a trusted proxy: then it is the last address of
+`X-Forwarded-For` that no trusted proxy has.
+"""
+
+import ipaddress
+import logging
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from time import perf_counter
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app_kernel.core.clock import new_id, now
+from app_kernel.core.config import ServiceConfig
+from app_kernel.core.context import Context, enter_context
+from app_kernel.core.events import RequestFinished
+from app_kernel.core.exchange import Exchange, begin_exchange
+from app_kernel.core.feature import Feature
+from app_kernel.core.kernel import Kernel
+from app_kernel.logs import logs_at, write_event
+
+CLIENT_CLOSED = 499
+"""The status in logs and metrics when the client left before the answer began."""
+
+_wanted_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
+_line_end = re.compile(rb"[\r\n\0]").search
+
+Header = tuple[bytes, bytes]
+
+
+class RequestLog:
+    """Pure ASGI; the one `send` wrapper that the kernel's layers share."""
+
+    def __init__(self, app: ASGIApp, kernel: Kernel) -> None:
+        self._app = app
+        self._kernel = kernel
+        self._client_address = ClientAddress(kernel.config.trusted_proxies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._converse(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
+        headers = dict(scope["headers"])
+        context = self._enter(scope, headers)
+        exchange = begin_exchange(scope, context.request_id or "", headers)
+
+        async def send_answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": _complete_headers(message.get("headers", ()), exchange)}
+                exchange.status = message["status"]
+            elif message["type"] == "http.response.body":
+                exchange.bytes_sent += len(message.get("body", b""))
+                exchange.complete = not message.get("more_body", False)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_answer)
+        finally:
+            await self._finish(scope, context, exchange, perf_counter() - began)
+
+    async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
+        context = self._enter(scope, dict(scope["headers"]))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._write("websocket", scope, context, {"duration_ms": _milliseconds(perf_counter() - began)})
+
+    def _enter(self, scope: Scope, headers: dict[bytes, bytes]) -> Context:
+        wanted = headers.get(b"x-request-id")
+        request_id = wanted.decode() if wanted is not None and _wanted_id(wanted) else new_id()
+        context = Context(kernel=self._kernel, request_id=request_id, address=self._client_address.find(scope))
+        enter_context(context)
+        return context
+
+    async def _finish(self, scope: Scope, context: Context, exchange: Exchange, seconds: float) -> None:
+        status = exchange.status or CLIENT_CLOSED
+        route = route_template(scope)
+        self._write(
+            "request",
+            scope,
+            context,
+            {"route": route, "status": status, "duration_ms": _milliseconds(seconds), "bytes": exchange.bytes_sent},
+        )
+        if self._kernel.hears(RequestFinished):
+            await self._kernel.emit(
+                RequestFinished(
+                    scope["method"], route, scope["path"], status, seconds, context.actor_id, exchange.request_id
+                )
+            )
+
+    def _write(self, event: str, scope: Scope, context: Context, figures: dict[str, Any]) -> None:
+        if not logs_at(logging.INFO):
+            return
+        write_event(
+            {
+                "timestamp": now(),
+                "level": "info",
+                "event": event,
+                "logger": "app_kernel.request",
+                "request_id": context.request_id,
+                "method": scope.get("method"),
+                "path": scope["path"],
+                **figures,
+                "address": context.address,
+                "user_id": context.actor_id,
+            }
+        )
+
+
+class ClientAddress:
+    """Finds the client's address behind trusted proxies (RFC 7239, 7.4 on why only theirs counts)."""
+
+    def __init__(self, trusted_proxies: Iterable[str]) -> None:
+        networks = tuple(ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies)
+
+        @lru_cache(maxsize=1024)
+        def is_trusted(address: str) -> bool:
+            parsed = _parse_address(address)
+            return parsed is not None and any(parsed in network for network in networks)
+
+        self._is_trusted = is_trusted
+        self._trusts_anybody = bool(networks)
+
+    def find(self, scope: Scope) -> str | None:
+        """The address from which the request came, as far as trusted proxies vouch for it; None without a peer."""
+        peer = scope.get("client")
+        address: str | None = peer[0] if peer else None
+        if not self._trusts_anybody or address is None or not self._is_trusted(address):
+            return address
+        # A proxy may add a header of its own instead of extending the one that came, so all of them count, in order.
+        hops = b",".join([value for name, value in scope["headers"] if name == b"x-forwarded-for"]).decode("latin-1")
+        for hop in reversed(hops.split(",")):
+            parsed = _parse_address(hop.strip())
+            if parsed is None:
+                break  # what a proxy wrote is an address; anything else came from the client
+            address = str(parsed)
+            if not self._is_trusted(address):
+                break
+        return address
+
+
+def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address as proxies write it: bare, in brackets, or with a port."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def route_template(scope: Scope) -> str:
+    """The template of the route that served the request, prefixes of routers and mounts included; empty for none."""
+    # FastAPI keeps the route as it is seen through its router's prefixes here; a route of the app itself has none.
+    effective = scope.get("fastapi", {}).get("effective_route_context")
+    route = scope.get("route") if effective is None else effective.starlette_route or effective
+    if route is None:
+        return _plain_template(scope)
+    path: str = getattr(route, "path_format", "")
+    return f"{scope['root_path'].removeprefix(scope['app_root_path'])}{path}" if "app_root_path" in scope else path
+
+
+def _plain_template(scope: Scope) -> str:
+    """The template of Starlette's own routes and mounts, which do not leave themselves in the scope."""
+    endpoint = scope.get("endpoint")
+    for route in scope["app"].routes if endpoint is not None else ():
+        if endpoint in (getattr(route, "endpoint", None), getattr(route, "app", None)):
+            return str(getattr(route, "path_format", ""))
+    return ""
+
+
+def _complete_headers(headers: Iterable[Header], exchange: Exchange) -> list[Header]:
+    """The answer's own headers and those that the layers add where it has none of that name.
+
+    Raises ValueError for a value with a line end in it: what follows would be read as another header.
+    """
+    complete = list(headers)
+    if _line_end(b"".join([value for _, value in complete])):
+        raise ValueError("A response header has a line end in its value.")
+    present = {name for name, _ in complete}
+    complete.extend([header for header in exchange.extra_headers if header[0] not in present or header[0] == b"vary"])
+    complete.append((b"x-request-id", exchange.request_id.encode()))
+    return complete
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def create_feature(config: ServiceConfig) -> Feature:
+    """The layer that everything else stands in; it comes first in the list of features."""
+    return Feature(name="request_log", middleware=(RequestLog,))

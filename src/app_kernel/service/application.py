@@ -1,0 +1,73 @@
+"""The ASGI application: FastAPI inside the kernel's layers, and an OpenAPI document that is right about errors."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app_kernel.core.kernel import Kernel
+from app_kernel.problems import HANDLERS, MEDIA_TYPE, SCHEMA
+
+PROBLEM_CONTENT: dict[str, Any] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "A problem (RFC 9457)", "content": PROBLEM_CONTENT}
+}
+"""For the kernel's own routers: `include_router(responses=)`."""
+
+
+class KernelApp(FastAPI):
+    """A FastAPI application whose outermost layers are the kernel's.
+
+    Middleware that the application adds itself, before or after `create_service`, stands inside them: an error there
+    is answered and logged like any other.
+    """
+
+    def __init__(self, kernel: Kernel, **options: Any) -> None:
+        super().__init__(exception_handlers=HANDLERS, **options)
+        self.state.kernel = kernel
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """FastAPI's own stack with the features' layers around it, the first feature's outermost."""
+        kernel: Kernel = self.state.kernel
+        app = super().build_middleware_stack()
+        for feature in reversed(kernel.features):
+            for layer in reversed(feature.middleware):
+                app = layer(app, kernel)
+        return _quiet_lifespan(app)
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, with problem+json where FastAPI documents its own error bodies."""
+        document = super().openapi()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        if "Problem" not in schemas:
+            schemas["Problem"] = SCHEMA
+            for path in document.get("paths", {}).values():
+                for operation in path.values():
+                    _describe_errors(operation)
+            schemas.pop("HTTPValidationError", None)
+            schemas.pop("ValidationError", None)
+        return document
+
+
+def _describe_errors(operation: Any) -> None:
+    responses = operation.get("responses", {}) if isinstance(operation, dict) else {}
+    if "HTTPValidationError" in str(responses.get("422", "")):
+        responses["422"] = {"description": "The request does not validate", "content": PROBLEM_CONTENT}
+
+
+def _quiet_lifespan(app: ASGIApp) -> ASGIApp:
+    """Leaves the traceback of a failed start-up to the one line that the kernel logs about it."""
+
+    async def quiet(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+
+        async def send_quietly(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                message = {"type": message["type"], "message": ""}
+            await send(message)
+
+        await app(scope, receive, send_quietly)
+
+    return quiet

@@ -1,0 +1,154 @@
+"""Composition: what was asked for is checked as a whole, then put together."""
+
+import multiprocessing
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from app_kernel.core.config import ServiceConfig
+from app_kernel.core.errors import ConfigurationError
+from app_kernel.core.feature import Feature, FeatureFactory
+from app_kernel.core.kernel import Kernel
+from app_kernel.db import create_database
+from app_kernel.features import FEATURES
+from app_kernel.health import app_checks
+from app_kernel.logs import configure_logging
+from app_kernel.service.application import PROBLEM_RESPONSES, KernelApp
+from app_kernel.service.lifespan import Hook, Hooks, Lifespan
+from app_kernel.service.preflight import complete, find_problems, settle_name, warn_of_weak_secret
+
+NOT_BUILT_PARTS = {
+    "tasks": "background jobs are",
+    "sinks": "the admin database is",
+    "recorders": "the outbox is",
+    "admin_tables": "the admin database is",
+}
+
+STARTUP_FAILURE = 3
+"""The exit status by which supervisors such as uvicorn's and gunicorn's know not to start a worker again."""
+
+
+def create_service(  # noqa: PLR0913 - one keyword for each thing that an application may bring; all but the name optional
+    name: str | None = None,
+    *,
+    routers: Iterable[APIRouter] = (),
+    config: ServiceConfig | None = None,
+    tasks: Any = None,
+    features: Iterable[Feature | FeatureFactory] | None = None,
+    version: str = "0.1.0",
+    description: str = "",
+    on_startup: Hook | Sequence[Hook] | None = None,
+    on_shutdown: Hook | Sequence[Hook] | None = None,
+    health_checks: Iterable[Any] = (),
+    schema_init: Hook | None = None,
+    db_seed: Hook | None = None,
+    api_prefix: str = "",
+) -> FastAPI:
+    """Builds the service as a FastAPI application for an ASGI server; nothing is opened before its lifespan starts.
+
+    `config` is `ServiceConfig.from_env()` if left out. `features` replaces the list: extend it, `[*FEATURES, mine()]`.
+    At start-up the database is opened, then come `schema_init(db)`, `db_seed(db)`, the features and `on_startup`, plain
+    or async; a start-up or shutdown hook may take the application as its argument. `health_checks` are async callables,
+    or (name, callable) pairs, that give True, None or (ok, text). `api_prefix` goes before every route but /healthz,
+    /readyz and /metrics. Raises ConfigurationError, which lists everything that is wrong in one message.
+    """
+    given = config or ServiceConfig.from_env()
+    configure_logging(given.log_level, (given.jwt_secret, given.jwt_secret_previous, given.metrics_token))
+    settled_name, problems = settle_name(name, given)
+    problems += [*find_problems(given), *_argument_problems(tasks, api_prefix)]
+    settled = complete(given, settled_name)
+    chosen, more = _compose(FEATURES if features is None else features, settled, health_checks)
+    if problems or more:
+        raise _refusal([*problems, *more])
+    warn_of_weak_secret(given)
+
+    database = create_database(settled.database_url, synchronous=settled.database_synchronous)
+    hooks = Hooks(schema_init, db_seed, _listed(on_startup), _listed(on_shutdown))
+    app = KernelApp(
+        Kernel(settled, database, chosen),
+        title=settled.name or "",
+        version=version,
+        description=description,
+        lifespan=Lifespan(hooks),
+        **({} if settled.docs_enabled else {"openapi_url": None}),
+    )
+    app.state.api_prefix = api_prefix
+    for router in routers:
+        app.include_router(router, prefix=api_prefix)
+    for feature in chosen:
+        if feature.router is not None:
+            prefix = "" if feature.unprefixed else api_prefix
+            app.include_router(feature.router, prefix=prefix, responses=PROBLEM_RESPONSES)
+    return app
+
+
+def _refusal(problems: Sequence[str]) -> ConfigurationError:
+    error = ConfigurationError(problems)
+    if multiprocessing.parent_process() is not None:
+        # A worker that ends with 1 is started again for ever. The status that says "do not" takes the place of the
+        # message, so the message is written here.
+        sys.stderr.write(f"{error}\n")
+        error.code = STARTUP_FAILURE
+    return error
+
+
+def _argument_problems(tasks: Any, api_prefix: str) -> Iterator[str]:
+    if tasks is not None:
+        yield "tasks: background jobs are not built in this version of app_kernel; leave the argument out"
+    if api_prefix and (not api_prefix.startswith("/") or api_prefix.endswith("/")):
+        yield "api_prefix: must begin with a slash and not end with one, such as /api"
+
+
+def _compose(
+    entries: Iterable[Feature | FeatureFactory], config: ServiceConfig, health_checks: Iterable[Any]
+) -> tuple[list[Feature], list[str]]:
+    """The features that are switched on, and what is wrong with them."""
+    chosen: list[Feature] = []
+    problems: list[str] = []
+    for entry in entries:
+        try:
+            feature = entry if isinstance(entry, Feature) else entry(config)
+        except ConfigurationError as exc:
+            problems += exc.problems
+        else:
+            chosen += [feature] if feature is not None else []
+    checks = app_checks(health_checks)
+    if checks:
+        chosen.append(Feature(name="app", health=checks))
+    return chosen, [*problems, *_feature_problems(chosen)]
+
+
+def _feature_problems(features: Sequence[Feature]) -> Iterator[str]:
+    for name, count in Counter(feature.name for feature in features).items():
+        if count > 1:
+            yield f"features: {count} features are named {name}"
+    if any(feature.middleware for feature in features) and features[0].name != "request_log":
+        yield "features: request_log must come first, as every other layer stands in the request that it begins"
+    authenticators = [feature.name for feature in features if feature.authenticator is not None]
+    if len(authenticators) > 1:
+        yield f"features: {' and '.join(authenticators)} each contribute an authenticator; there can be only one"
+    yield from _port_problems(features)
+    for feature in features:
+        for part, what in NOT_BUILT_PARTS.items():
+            if getattr(feature, part):
+                yield f"feature {feature.name}: has {part}, but {what} not built in this version of app_kernel"
+
+
+def _port_problems(features: Sequence[Feature]) -> Iterator[str]:
+    provided = Counter(port for feature in features for port in feature.provides)
+    for port, count in provided.items():
+        if count > 1:
+            yield f"features: {port.__name__} is provided {count} times"
+    for feature in features:
+        for port in feature.requires:
+            if port not in provided:
+                yield f"feature {feature.name}: needs {port.__name__}, which no feature of this service provides"
+
+
+def _listed(hooks: Hook | Sequence[Hook] | None) -> Sequence[Hook]:
+    if hooks is None:
+        return ()
+    return (hooks,) if callable(hooks) else tuple(hooks)

@@ -1,0 +1,127 @@
+"""Start-up and shutdown: the steps in order, the failing one named, and what was opened closed again in reverse."""
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+
+from app_kernel.core.context import Context, in_context
+from app_kernel.core.current import enter_kernel, leave_kernel
+from app_kernel.core.errors import ConfigurationError
+from app_kernel.core.kernel import Kernel
+from app_kernel.logs import get_logger
+from app_kernel.service.route_check import find_shadowed_routes
+
+Hook = Callable[..., Any]
+
+_log = get_logger("app_kernel.lifespan")
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The application's own parts of start-up and shutdown, plain or async."""
+
+    schema_init: Hook | None = None
+    db_seed: Hook | None = None
+    on_startup: Sequence[Hook] = ()
+    on_shutdown: Sequence[Hook] = ()
+
+
+class Lifespan:
+    """For `FastAPI(lifespan=)`: opens everything in order, and closes it in reverse."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+
+    def __call__(self, app: FastAPI) -> AbstractAsyncContextManager[None]:
+        """The context in which the application serves."""
+        return self._serve(app)
+
+    @asynccontextmanager
+    async def _serve(self, app: FastAPI) -> AsyncIterator[None]:
+        kernel: Kernel = app.state.kernel
+        async with AsyncExitStack() as opened:
+            with in_context(Context(kernel=kernel)):
+                await self._start(app, kernel, opened)
+            kernel.ready = True
+            _log.info("service_started", service=kernel.name, version=app.version)
+            try:
+                yield
+            finally:
+                kernel.ready = False
+                _log.info("service_stopping", service=kernel.name)
+
+    async def _start(self, app: FastAPI, kernel: Kernel, opened: AsyncExitStack) -> None:
+        hooks, features = self._hooks, kernel.features
+        with _step("routes"):
+            _refuse_shadowed_routes(app, kernel)
+        with _step("database"):
+            await kernel.db.open()
+            opened.push_async_callback(kernel.db.close)
+            opened.enter_context(_running(kernel))
+        with _step("tables"):
+            await kernel.db.ensure_tables([table for feature in features for table in feature.tables])
+        for name, hook in (("schema_init", hooks.schema_init), ("db_seed", hooks.db_seed)):
+            if hook is not None:
+                with _step(name):
+                    await _finished(hook(kernel.db.connection()))
+        for feature in features:
+            if feature.lifespan is not None:
+                with _step(f"feature {feature.name}"):
+                    await opened.enter_async_context(feature.lifespan(kernel))
+        with _step("on_startup"):
+            for hook in hooks.on_startup:
+                await _call(hook, app)
+        for hook in reversed(hooks.on_shutdown):
+            opened.push_async_callback(_shut_down, hook, app, kernel)
+
+
+@contextmanager
+def _step(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as exc:
+        # The traceback of an error of the kernel's own would only show the kernel.
+        shown = None if isinstance(exc, ConfigurationError) else exc
+        _log.error("startup_failed", step=name, error=type(exc).__name__, reason=str(exc), exc_info=shown)
+        raise
+
+
+@contextmanager
+def _running(kernel: Kernel) -> Iterator[None]:
+    enter_kernel(kernel)
+    kernel.running = True
+    try:
+        yield
+    finally:
+        kernel.running = False
+        leave_kernel(kernel)
+
+
+def _refuse_shadowed_routes(app: FastAPI, kernel: Kernel) -> None:
+    problems = find_shadowed_routes(app, kernel.features)
+    if problems:
+        raise ConfigurationError(problems)
+
+
+async def _shut_down(hook: Hook, app: FastAPI, kernel: Kernel) -> None:
+    with in_context(Context(kernel=kernel)):
+        await _call(hook, app)
+
+
+async def _call(hook: Hook, app: FastAPI) -> None:
+    """Calls a hook without arguments, or with the application where it takes one."""
+    parameters = inspect.signature(hook).parameters.values()
+    takes_one = any(
+        each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) and each.default is each.empty
+        for each in parameters
+    )
+    await _finished(hook(app) if takes_one else hook())
+
+
+async def _finished(result: Any) -> None:
+    if inspect.isawaitable(result):
+        await result

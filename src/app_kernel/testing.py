@@ -1,0 +1,131 @@
+"""A service in memory, for the tests of applications: no server, no port, no file that stays.
+
+async with kernel_client(app) as client:
+    ada = await client.log_in_as("ada@example.com")
+    made = await ada.post("/widgets", json={"name": "gear"})
+    assert made.json()["created_by"] == ada.user.id
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app_kernel.core.clock import FrozenClock, frozen
+from app_kernel.core.context import current_context, in_context
+from app_kernel.core.errors import AccountExists, KernelError
+from app_kernel.core.identity import UserIdentity
+from app_kernel.core.kernel import Kernel
+from app_kernel.core.ports import Accounts, EntityStore
+from app_kernel.db import create_database
+
+try:
+    import httpx2
+except ImportError as exc:
+    raise ImportError("app_kernel.testing talks to the service through httpx2: install app-kernel[testing]") from exc
+
+MEMORY = "sqlite://:memory:"
+"""A private temporary database that vanishes with the client."""
+
+PASSWORD = "correct-horse-battery-staple-42"  # noqa: S105 - of accounts that live as long as a test
+BASE_URL = "http://testserver"
+
+
+class KernelClient(httpx2.AsyncClient):
+    """An HTTP client whose requests reach the service in process; made by `kernel_client`."""
+
+    def __init__(self, app: FastAPI, *, clock: FrozenClock | None = None, user: UserIdentity | None = None) -> None:
+        super().__init__(transport=httpx2.ASGITransport(app=_Isolated(app)), base_url=BASE_URL)
+        self.app = app
+        self._clock = clock
+        self._user = user
+        self._guests: list[KernelClient] = []
+
+    @property
+    def kernel(self) -> Kernel:
+        """The running kernel."""
+        kernel: Kernel = self.app.state.kernel
+        return kernel
+
+    @property
+    def db(self) -> EntityStore:
+        """The service's database."""
+        return self.kernel.db.connection()
+
+    @property
+    def clock(self) -> FrozenClock:
+        """The frozen clock: `client.clock.advance(3600)`. Raises KernelError when the clock was not frozen."""
+        if self._clock is None:
+            raise KernelError("The clock runs; freeze it with kernel_client(app, frozen_at=...).")
+        return self._clock
+
+    @property
+    def user(self) -> UserIdentity:
+        """Who this client is logged in as; raises KernelError for a client that nobody is logged in with."""
+        if self._user is None:
+            raise KernelError("Nobody is logged in with this client; use `await client.log_in_as(email)`.")
+        return self._user
+
+    async def log_in_as(self, email: str, role: str = "user", password: str = PASSWORD) -> "KernelClient":
+        """Another client, whose requests carry a real access token of this account; makes the account if need be.
+
+        An account that exists keeps its role. Raises KernelError when the service has no auth or refuses the login.
+        """
+        accounts = self.kernel.port(Accounts)  # type: ignore[type-abstract]  # a port is asked for by its protocol
+        with suppress(AccountExists):
+            await accounts.create_user(self.db, email, password, role=role)
+        path = f"{self.app.state.api_prefix}/auth/login"
+        answer = await self.post(path, json={"email": email, "password": password})
+        if answer.status_code != 200:
+            raise KernelError(f"POST {path} answered {answer.status_code}: {answer.text}")
+        given = answer.json()
+        user = UserIdentity(**{name: given["user"][name] for name in ("id", "email", "role", "is_active")})
+        guest = KernelClient(self.app, clock=self._clock, user=user)
+        guest.headers["Authorization"] = f"Bearer {given['access_token']}"
+        self._guests.append(guest)
+        return guest
+
+    async def aclose(self) -> None:
+        """Closes this client and those that were logged in with it."""
+        for guest in self._guests:
+            await guest.aclose()
+        await super().aclose()
+
+
+@asynccontextmanager
+async def kernel_client(
+    app: FastAPI, *, frozen_at: datetime | None = None, database: str | None = MEMORY
+) -> AsyncIterator[KernelClient]:
+    """Starts the service, gives a client for it, and shuts the service down again.
+
+    It runs on a database of its own unless `database` is another URL, or None for the configured one. With
+    `frozen_at` (an aware datetime) the clock stands still until `client.clock.advance(seconds)`. A start-up that fails
+    raises what made it fail.
+    """
+    kernel: Kernel = app.state.kernel
+    configured = kernel.db
+    if database is not None:
+        kernel.db = create_database(database, synchronous="NORMAL")
+    try:
+        async with AsyncExitStack() as stack:
+            clock = stack.enter_context(frozen(frozen_at)) if frozen_at is not None else None
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            yield await stack.enter_async_context(KernelClient(app, clock=clock))
+    finally:
+        kernel.db = configured
+
+
+class _Isolated:
+    """The app as a server would call it: what a request sets in its context ends with the request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with in_context(current_context()):
+            await self._app(scope, receive, send)
+
+
+__all__ = ["MEMORY", "KernelClient", "kernel_client"]

@@ -1,0 +1,109 @@
+"""Clauses, orders and pages find the same on every backend."""
+
+import pytest
+
+from app_kernel.core.errors import InvalidQuery
+from tests.conformance.cases.clauses import CLAUSES, REFUSED, ROWS
+from tests.conformance.cases.pages import ORDERS, PAGES, REFUSED_ORDERS, REFUSED_PAGES
+
+@pytest.fixture
+async def things(db):
+    """The rows of the cases, with one more that is deleted and would match nearly everything."""
+    for id, fields in ROWS.items():
+        await db.save_entity("things", {"id": id, **fields})
+    await db.save_entity("things", {"id": "aa", **ROWS["a"]})
+    await db.delete_entity("things", "aa")
+    return db
+
+
+def ids_of(rows):
+    return " ".join(row["id"] for row in rows)
+
+
+@pytest.mark.parametrize(("clause", "params", "expected"), CLAUSES, ids=[f"{each[0]} {each[1]}" for each in CLAUSES])
+async def test_a_clause_finds_and_counts_its_rows(things, clause, params, expected):
+    assert ids_of(await things.find_entities("things", clause, params)) == expected
+    assert await things.count_entities("things", clause, list(params)) == len(expected.split())
+
+
+@pytest.mark.parametrize(("clause", "params"), REFUSED, ids=[f"{each[0]!r} {each[1]}"[:60] for each in REFUSED])
+async def test_a_clause_that_makes_no_sense_is_refused(things, clause, params):
+    with pytest.raises(InvalidQuery):
+        await things.find_entities("things", clause, params)
+    with pytest.raises(InvalidQuery):
+        await things.count_entities("things", clause, params)
+    assert await things.count_entities("things") == 5
+
+
+@pytest.mark.acceptance("DB15")
+@pytest.mark.parametrize(("order", "expected"), ORDERS, ids=[each[0] or "none" for each in ORDERS])
+async def test_an_order_puts_none_first_and_breaks_ties_by_id(things, order, expected):
+    assert ids_of(await things.find_entities("things", order_by=order)) == expected
+    paged = [await things.find_entities("things", order_by=order, limit=1, offset=at) for at in range(5)]
+    assert ids_of(row for page in paged for row in page) == expected
+
+
+@pytest.mark.acceptance("DB15")
+@pytest.mark.parametrize(("page", "expected"), PAGES, ids=[str(each[0]) for each in PAGES])
+async def test_a_page_is_the_same_everywhere(things, page, expected):
+    assert ids_of(await things.find_entities("things", **page)) == expected
+
+
+@pytest.mark.acceptance("DB15")
+@pytest.mark.parametrize("page", REFUSED_PAGES, ids=str)
+async def test_a_page_that_makes_no_sense_is_refused(things, page):
+    with pytest.raises(InvalidQuery, match=next(iter(page))):
+        await things.find_entities("things", **page)
+
+
+@pytest.mark.parametrize("order", REFUSED_ORDERS)
+async def test_an_order_that_makes_no_sense_is_refused(things, order):
+    with pytest.raises(InvalidQuery):
+        await things.find_entities("things", order_by=order)
+
+
+async def test_pages_of_equal_rows_hold_each_row_once(db):
+    for number in range(40):
+        await db.save_entity("things", {"id": f"{number * 7 % 40:02}", "same": 1, "few": number % 3})
+    for order in ("[same]", "[same] DESC", "[few]", "[few] DESC", "[nope]", None):
+        pages = [await db.find_entities("things", None, None, order, 7, at) for at in range(0, 42, 7)]
+        found = [row["id"] for page in pages for row in page]
+        assert len(found) == len(set(found)) == 40
+        assert found == [row["id"] for row in await db.find_entities("things", order_by=order)]
+
+
+async def test_text_sorts_by_bytes(db):
+    words = ["", " ", "!", "1", "10", "2", "A", "Z", "_", "a", "b", "z", "~", "é", "ß", "Ω", "あ", "\uffff", "🙂"]
+    for number, word in enumerate(reversed(words)):
+        await db.save_entity("things", {"id": f"{number:02}", "s": word})
+    found = [row["s"] for row in await db.find_entities("things", order_by="[s]")]
+    assert found == sorted(words, key=str.encode)
+    for word in words:
+        assert [row["s"] for row in await db.find_entities("things", "[s] = ?", (word,))] == [word]
+
+
+async def test_instants_and_their_text_are_compared_as_instants(db):
+    from datetime import UTC, datetime, timedelta, timezone
+
+    noon = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    await db.save_entity("things", {"id": "a", "t": noon})
+    same = noon.astimezone(timezone(timedelta(hours=-7)))
+    assert ids_of(await db.find_entities("things", "[t] = ?", (same,))) == "a"
+    assert ids_of(await db.find_entities("things", "[t] < ?", (same + timedelta(microseconds=1),))) == "a"
+    assert ids_of(await db.find_entities("things", "[t] < ?", (same,))) == ""
+
+
+async def test_a_list_of_thousands_of_ids_can_be_asked_for(db):
+    for number in range(3):
+        await db.save_entity("things", {"id": str(number)})
+    many = [str(number) for number in range(5000)]
+    assert ids_of(await db.find_entities("things", "[id] IN (?)", (many,))) == "0 1 2"
+
+
+async def test_params_are_neither_changed_nor_kept(db):
+    await db.save_entity("things", {"id": "a", "n": 1})
+    params = [[1, 2]]
+    await db.find_entities("things", "[n] IN (?)", params)
+    assert params == [[1, 2]]
+    params[0].clear()
+    assert await db.find_entities("things", "[n] IN (?)", params) == []

@@ -1,0 +1,31 @@
+"""A program whose writes and their order are always the same: PATH. One of each kind, and a group in one commit."""
+
+import asyncio
+import sys
+
+from app_kernel.db.database import connect
+from tests.faults.children import emit, wait_for_go
+from tests.faults.recorder import Recorder
+
+
+async def main(path: str) -> None:
+    """Creates, updates, adds a field, saves a group, deletes, restores, changes a kind, purges, closes."""
+    async with connect(f"sqlite:///{path}") as db:
+        recorder = Recorder(db, "s")
+        await recorder.save("a", {"name": "first"})
+        await recorder.save("b", {"name": "purged later", "number": 1})
+        row = await recorder.save("a", {"name": "second"})
+        async with asyncio.TaskGroup() as group:
+            for number in range(8):
+                group.create_task(recorder.save(f"g{number % 6}", {"name": f"together {number}"}))
+        await recorder.delete(row)
+        await recorder.restore("a")
+        row = await recorder.save("b", {"number": "text, so that the column moves"})
+        await recorder.delete(row, permanent=True)
+        await recorder.save("a", {"name": "x" * 20_000})
+    emit(finished=True)
+
+
+if __name__ == "__main__":
+    wait_for_go()
+    asyncio.run(main(sys.argv[1]))

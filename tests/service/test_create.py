@@ -1,0 +1,136 @@
+"""Composition: features, ports and routers come together, or the refusal names why not."""
+
+import re
+from typing import Any, Protocol
+
+import pytest
+from fastapi import APIRouter
+
+from app_kernel import FEATURES, ConfigurationError, Feature, ServiceConfig, create_service
+from app_kernel.core.feature import FeatureFactory
+from app_kernel.core.ports import Accounts
+from tests.small_service import SECRET, call, http_scope, serving, small_app
+
+
+class Invoices(Protocol):
+    """A port that nobody provides."""
+
+
+async def nobody(kernel: Any, scope: Any) -> None:
+    return None
+
+
+def refusing(config: ServiceConfig) -> Feature:
+    raise ConfigurationError(["invoices: no printer"])
+
+
+WRONG: list[tuple[list[Feature | FeatureFactory], str]] = [
+    (
+        [Feature(name="mine", requires=(Invoices,))],
+        "feature mine: needs Invoices, which no feature of this service provides",
+    ),
+    ([Feature(name="mine", authenticator=nobody)], "auth and mine each contribute an authenticator"),
+    ([Feature(name="mine"), Feature(name="mine")], "2 features are named mine"),
+    ([Feature(name="auth")], "2 features are named auth"),
+    ([Feature(name="mine", provides={Accounts: lambda kernel: object()})], "Accounts is provided 2 times"),
+    ([Feature(name="mine", tasks={"t": print})], "feature mine: has tasks, but background jobs are not built"),
+    ([Feature(name="mine", sinks={"s": print})], "has sinks"),
+    ([Feature(name="mine", recorders=(print,))], "has recorders, but the outbox is not built"),
+    ([Feature(name="mine", admin_tables=(object(),))], "has admin_tables"),  # type: ignore[arg-type]
+    ([refusing], "invoices: no printer"),
+]
+
+
+@pytest.mark.parametrize(("mine", "words"), WRONG)
+@pytest.mark.acceptance("AZ3")
+def test_features_that_cannot_work_together_are_refused(mine: list[Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        small_app(features=[*FEATURES, *mine])
+
+
+def test_the_layers_need_the_request_that_the_first_one_begins() -> None:
+    with pytest.raises(ConfigurationError, match="request_log must come first"):
+        small_app(features=FEATURES[1:])
+
+
+def test_settings_and_features_are_refused_in_one_message() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        create_service(
+            features=[*FEATURES, Feature(name="mine", requires=(Invoices,))],
+            config=ServiceConfig(jwt_secret=SECRET, redis_url="redis://x"),
+            tasks=object(),
+            api_prefix="api",
+        )
+    assert len(caught.value.problems) == 5
+
+
+def test_tasks_are_not_built_yet() -> None:
+    with pytest.raises(ConfigurationError, match="tasks: background jobs are not built"):
+        small_app(tasks={})
+
+
+async def test_a_feature_is_taken_as_a_value_and_as_a_factory_and_may_be_switched_off() -> None:
+    router = APIRouter()
+
+    @router.get("/invoices")
+    async def invoices() -> str:
+        return "none"
+
+    def factory(config: ServiceConfig) -> Feature | None:
+        return Feature(name="invoices", router=router) if config.debug else None
+
+    for debug, status in ((True, 200), (False, 404)):
+        async with serving(features=[*FEATURES, factory, Feature(name="mine")], debug=debug) as client:
+            assert (await client.get("/invoices")).status_code == status
+            assert client.kernel.features[-1].name == "mine"
+
+
+async def test_the_prefix_goes_before_everything_but_health_and_metrics() -> None:
+    router = APIRouter(prefix="/things")
+
+    @router.get("")
+    async def things() -> str:
+        return "things"
+
+    async with serving(router, api_prefix="/api/v1") as client:
+        for path, status in [
+            ("/api/v1/things", 200),
+            ("/things", 404),
+            ("/api/v1/auth/me", 401),
+            ("/auth/me", 404),
+            ("/healthz", 200),
+            ("/readyz", 200),
+            ("/metrics", 200),
+            ("/api/v1/healthz", 404),
+        ]:
+            assert (await client.get(path)).status_code == status, path
+
+
+async def test_the_kernel_owns_neither_the_root_nor_health() -> None:
+    app = small_app()
+
+    @app.get("/")
+    @app.get("/health")
+    async def mine() -> str:
+        return "mine"
+
+    async with app.router.lifespan_context(app):
+        for path in ("/", "/health"):
+            assert (await call(app, http_scope(path=path))).json() == "mine"
+
+
+async def test_without_auth_there_are_no_auth_routes() -> None:
+    async with serving(auth_enabled=False) as client:
+        assert (await client.post("/auth/login", json={})).status_code == 404
+
+
+def test_without_settings_those_of_the_environment_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JWT_SECRET", SECRET)
+    monkeypatch.setenv("SERVICE_NAME", "from_env")
+    assert create_service().title == "from_env"
+
+
+def test_nothing_is_made_before_the_lifespan_starts(tmp_path: Any) -> None:
+    create_service("small", config=ServiceConfig(jwt_secret=SECRET, database_name=str(tmp_path / "d" / "app.db")))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,240 @@
+"""Wrong settings: one refusal that lists them all, at once, without a secret in it."""
+
+import multiprocessing
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app_kernel import ConfigurationError, ServiceConfig, create_service
+from app_kernel.service.preflight import find_problems
+from tests.small_service import SECRET, events, log_lines
+
+CANARY = "hunter2-canary"
+PRODUCTION = {"environment": "production", "cors_origins": ["https://app.example"], "jwt_secret": SECRET}
+
+# What is wrong with each of these settings, in words that must come up.
+ARGUMENTS: list[tuple[dict[str, Any], str]] = [
+    ({"jwt_secret": None}, "jwt_secret (JWT_SECRET): missing"),
+    ({"jwt_secret": "   "}, "jwt_secret (JWT_SECRET): is blank"),
+    ({"jwt_secret": "", "debug": True}, "jwt_secret (JWT_SECRET): is blank"),
+    ({**PRODUCTION, "jwt_secret": CANARY}, "under 32 bytes"),
+    ({**PRODUCTION, "jwt_secret_previous": CANARY}, "jwt_secret_previous (JWT_SECRET_PREVIOUS): under 32 bytes"),
+    ({**PRODUCTION, "jwt_secret": None, "debug": True}, "jwt_secret (JWT_SECRET): missing"),
+    ({**PRODUCTION, "debug": True}, "debug (DEBUG): refused in production"),
+    ({**PRODUCTION, "cors_origins": ["*"]}, "cors_origins (CORS_ORIGINS): `*` is refused in production"),
+    ({"environment": "production", "jwt_secret": SECRET}, "`*` is refused in production"),
+    ({"jwt_secret_previous": SECRET}, "the same as jwt_secret"),
+    ({"metrics_token": SECRET}, "metrics_token (METRICS_TOKEN): is the same as jwt_secret"),
+    ({"metrics_token": " "}, "metrics_token (METRICS_TOKEN): is blank"),
+    ({"cors_origins": ["*", "https://app.example"]}, "`*` excludes named origins"),
+    ({"cors_origins": ["https://app.example/"]}, "is no origin"),
+    ({"cors_origins": ["app.example"]}, "'app.example' is no origin"),
+    ({"cors_origins": ["https://app.example/path"]}, "is no origin"),
+    ({"cors_origins": ["https://app.example:99999"]}, "is no origin"),
+    ({"cors_origins": ["https://*.example"]}, "is no origin"),
+    ({"cors_origins": ["null"]}, "is no origin"),
+    ({"cors_origins": [f"https://me:{CANARY}@app.example"]}, "an entry is no origin"),
+    ({"trusted_proxies": ["10.0.0.0/33"]}, "neither an address nor a network"),
+    ({"trusted_proxies": ["proxy.local"]}, "neither an address nor a network"),
+    ({"database_type": "postgres", "database_name": "app"}, "PostgreSQL is not built"),
+    ({"database_type": "mysql"}, "MySQL is not built"),
+    ({"database_name": f"postgres://me:{CANARY}@db:5432/app"}, "PostgreSQL is not built"),
+    ({"database_name": f"postgresql+asyncpg://me:{CANARY}@db:notaport/app"}, "PostgreSQL is not built"),
+    ({"database_name": f"mysql://me:{CANARY}@db/app"}, "MySQL is not built"),
+    ({"database_name": f"oracle://me:{CANARY}@db/app"}, "its scheme is none that app_kernel knows"),
+    ({"database_name": "sqlite://relative.db"}, "three slashes"),
+    ({"database_name": "sqlite:///app.db?mode=ro"}, "unknown option mode"),
+    ({"database_name": "sqlite:///app.db?synchronous=OFF"}, "FULL or NORMAL"),
+    ({"database_name": "a\0b.db"}, "NUL"),
+    ({"database_name": "/"}, "names a directory"),
+    ({"database_name": __file__ + "/app.db"}, "a part of its path is a file"),
+    ({"redis_url": f"redis://:{CANARY}@localhost"}, "redis_url (REDIS_URL): Redis is not built"),
+    (
+        {"admin_db_url": f"postgres://me:{CANARY}@db/app"},
+        "admin_db_url (ADMIN_DB_URL): the admin database is not built",
+    ),
+    ({"oauth_providers": {"google": {"client_secret": CANARY}}}, "OAuth is not built"),
+    ({"rate_limit_requests": 100}, "rate limiting is not built"),
+    ({"rate_limit_window": 60}, "rate_limit_window (RATE_LIMIT_WINDOW): rate limiting is not built"),
+]
+
+# The same through the environment, where a value may be malformed too.
+ENVIRONMENTS: list[tuple[dict[str, str], str]] = [
+    ({"ENVIRONMENT": "prod"}, "ENVIRONMENT"),
+    ({"DEBUG": "maybe"}, "DEBUG"),
+    ({"JWT_EXPIRY_HOURS": "soon"}, "JWT_EXPIRY_HOURS"),
+    ({"JWT_EXPIRY_HOURS": "-1"}, "JWT_EXPIRY_HOURS"),
+    ({"DATABASE_TYPE": "mongodb"}, "DATABASE_TYPE"),
+    ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
+    ({"MAX_BODY_BYTES": "0"}, "MAX_BODY_BYTES"),
+    ({"OAUTH_PROVIDERS": "{"}, "OAUTH_PROVIDERS"),
+    ({"RATE_LIMIT_REQUESTS": "many"}, "RATE_LIMIT_REQUESTS"),
+    ({"CORS_ORIGINS": "https://a.example, b"}, "CORS_ORIGINS"),
+    ({"DATABASE_URL": f"postgres://me:{CANARY}@db/app"}, "PostgreSQL"),
+    ({"DATABASE_PATH": "/dev/null/app.db"}, "a part of its path is a file"),
+    ({"JWT_SECRET": "", "REDIS_URL": f"redis://:{CANARY}@db"}, "JWT_SECRET"),
+]
+
+
+def refusal(**options: Any) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        create_service("small", **options)
+    return caught.value
+
+
+@pytest.mark.acceptance("OP7")
+@pytest.mark.parametrize(("settings", "words"), ARGUMENTS)
+def test_a_wrong_setting_is_refused_by_name_and_without_its_secrets(settings: dict[str, Any], words: str) -> None:
+    error = refusal(config=ServiceConfig(**{"jwt_secret": SECRET, **settings}))
+    assert words in str(error)
+    assert len(error.problems) == 1
+    assert CANARY not in str(error)
+    assert SECRET not in str(error)
+
+
+@pytest.mark.acceptance("OP7")
+@pytest.mark.parametrize(("variables", "words"), ENVIRONMENTS)
+def test_a_wrong_variable_is_refused_by_its_name(variables: dict[str, str], words: str) -> None:
+    error = refusal(config=ServiceConfig.from_env(None, {"JWT_SECRET": SECRET, **variables}))
+    assert words in str(error)
+    assert CANARY not in str(error)
+
+
+@pytest.mark.acceptance("OP7")
+def test_everything_that_is_wrong_is_in_one_message() -> None:
+    variables: dict[str, str] = {"JWT_SECRET": SECRET}
+    for each, _ in ENVIRONMENTS[:-3]:
+        variables |= each
+    error = refusal(config=ServiceConfig.from_env(None, variables), tasks=[], api_prefix="api/")
+    assert len(error.problems) >= 12
+    assert isinstance(error, SystemExit)
+    assert error.code == str(error)
+
+
+def test_good_settings_have_no_problems(tmp_path: Path) -> None:
+    good = ServiceConfig(**PRODUCTION, database_name=str(tmp_path / "new" / "deep" / "app.db"))
+    assert find_problems(good) == []
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3000", "https://a.b-c.example", "http://[::1]:80", "tauri://localhost"]
+)
+def test_origins_that_are_fine(origin: str) -> None:
+    assert find_problems(ServiceConfig(jwt_secret=SECRET, cors_origins=[origin])) == []
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Tests may run as root, who may write everywhere.
+    monkeypatch.setattr("app_kernel.service.preflight.os.access", lambda path, mode: Path(path) != tmp_path)
+    error = refusal(config=ServiceConfig(jwt_secret=SECRET, database_name=str(tmp_path / "new" / "app.db")))
+    assert "the directory cannot be written by this user" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("argument", "setting", "words"),
+    [
+        (None, None, "name: missing"),
+        ("one", "two", "'one' and the settings say 'two'"),
+        (" ", None, "name: is blank"),
+        ("", None, "name: is blank"),
+    ],
+)
+def test_a_service_needs_one_name(argument: str | None, setting: str | None, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        create_service(argument, config=ServiceConfig(name=setting, jwt_secret=SECRET))
+
+
+@pytest.mark.parametrize(("argument", "setting"), [("one", None), (None, "one"), ("one", "one")])
+def test_the_name_may_stand_in_either_place(argument: str | None, setting: str | None) -> None:
+    app = create_service(argument, config=ServiceConfig(name=setting, jwt_secret=SECRET))
+    assert app.state.kernel.name == app.title == "one"
+
+
+def test_without_auth_no_secret_is_needed() -> None:
+    app = create_service("small", config=ServiceConfig(auth_enabled=False))
+    assert app.state.kernel.config.jwt_secret is None
+
+
+def test_a_short_secret_warns_once_and_does_not_show_it(capsys: pytest.CaptureFixture[str]) -> None:
+    create_service("small", config=ServiceConfig(jwt_secret="my-secret"))
+    lines = log_lines(capsys)
+    assert [line["level"] for line in events(lines, "short_secret")] == ["warning"]
+    assert "my-secret" not in str(lines)
+
+
+def test_in_debug_mode_a_missing_secret_is_a_random_one_and_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    config = ServiceConfig(debug=True)
+    secrets = {create_service("small", config=config).state.kernel.config.jwt_secret for _ in range(2)}
+    assert len(secrets) == 2
+    assert len(events(log_lines(capsys), "random_secret")) == 2
+
+
+def refuse_in_a_worker(connection: Any) -> None:
+    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the process ends with it
+    try:
+        create_service("small", config=ServiceConfig())
+    except SystemExit as exc:
+        connection.send(exc.code)
+
+
+def test_a_worker_process_ends_with_the_status_that_tells_its_supervisor_not_to_start_it_again() -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    worker = context.Process(target=refuse_in_a_worker, args=(theirs,))
+    worker.start()
+    try:
+        assert ours.poll(30)
+        assert ours.recv() == 3
+    finally:
+        worker.join(10)
+
+
+MAIN = 'from app_kernel import create_service\napp = create_service("small")\n'
+COMMANDS = {
+    "uvicorn": ["uvicorn", "main:app"],
+    "uvicorn, two workers": ["uvicorn", "main:app", "--workers", "2"],
+    "python": ["main"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.acceptance("OP7")
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_server_exits_at_once_with_the_message(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(MAIN)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    options = ["--port", port] if len(command) > 1 else []
+    environment = {"ENVIRONMENT": "production", "JWT_SECRET": CANARY, "REDIS_URL": f"redis://:{CANARY}@x", "PATH": ""}
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", *command, *options],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    seconds = time.monotonic() - began
+    assert done.returncode != 0
+    assert seconds < 3 * load_factor()
+    message = done.stderr
+    for words in ("under 32 bytes", "`*` is refused in production", "Redis is not built"):
+        assert words in message
+    assert "Traceback" not in message
+    assert CANARY not in done.stdout + done.stderr
+
+
+def load_factor() -> float:
+    """How much slower than on an idle machine things may be: other tests may run beside this one."""
+    return max(1.0, os.getloadavg()[0])

@@ -1,0 +1,173 @@
+import asyncio
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app_kernel import UserIdentity
+from app_kernel.auth import find_user
+from app_kernel.cli import app
+from app_kernel.db import connect
+from tests.auth.serving import EMAIL, PASSWORD, serving
+
+COMMAND = str(Path(sys.executable).with_name("app-kernel"))
+
+
+@pytest.fixture(autouse=True)
+def empty_place(tmp_path, monkeypatch):
+    """A directory without settings, and an environment without any."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("DATABASE_", "JWT_", "ENVIRONMENT", "SERVICE_")):
+            monkeypatch.delenv(name)
+
+
+def run(*arguments: str, typed: str = "", status: int = 0) -> str:
+    """What the command wrote, on both streams."""
+    result = CliRunner().invoke(app, list(arguments), input=typed, catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def execute(*arguments: str, typed: str | None = None) -> subprocess.CompletedProcess[str]:
+    """The installed command, in a process of its own."""
+    environment = {"JWT_SECRET": "x" * 40}
+    return subprocess.run(
+        [COMMAND, *arguments], input=typed, capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def stored() -> UserIdentity | None:
+    """The account in the default database."""
+
+    async def look() -> UserIdentity | None:
+        async with connect("sqlite:///./data/app.db") as db:
+            return await find_user(db, EMAIL)
+
+    return asyncio.run(look())
+
+
+def sign_in(password: str) -> Any:
+    """What a service on the default database answers to a login."""
+
+    async def ask() -> Any:
+        async with serving(Path("data/app.db"), allow_self_signup=False) as service:
+            return (await service.sign_in(password=password)).json()
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.acceptance("AU14")
+def test_the_first_admin_is_made_once_and_can_sign_in():
+    command = ["users", "create", "Ada@Example.com", "--admin", "--name", "Ada"]
+    first = execute(*command)
+    assert (first.returncode, first.stderr) == (0, "")
+    told, password = first.stdout.splitlines()
+    assert told == "created ada@example.com with the role admin in ./data/app.db"
+    assert password.startswith("password: ")
+    again = execute(*command)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr == "app-kernel: An account with this email or username already exists.\n"
+    assert sign_in(password.removeprefix("password: "))["user"]["role"] == "admin"
+
+
+def test_a_given_password_is_read_from_standard_input_and_never_printed():
+    written = run("users", "create", EMAIL, "--password-stdin", typed=f"{PASSWORD}\n")
+    assert written == "created ada@example.com with the role user in ./data/app.db\n"
+    assert sign_in(PASSWORD)["user"]["email"] == EMAIL
+
+
+def test_the_database_comes_from_the_environment_the_env_file_or_the_option(tmp_path, monkeypatch):
+    Path(".env").write_text("DATABASE_PATH=from_env_file.db\n")
+    assert "in from_env_file.db" in run("users", "create", EMAIL)
+    Path("other.env").write_text("DATABASE_PATH=from_other_file.db\n")
+    assert "in from_other_file.db" in run("users", "create", EMAIL, "--env-file", "other.env")
+    monkeypatch.setenv("DATABASE_PATH", "from_environment.db")
+    assert "in from_environment.db" in run("users", "create", EMAIL)
+    assert "in from_option.db" in run("users", "create", EMAIL, "--database-url", "sqlite:///from_option.db")
+    assert len(list(tmp_path.glob("from_*.db"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed", "status", "message"),
+    [
+        (["nobody"], "", 1, "This is not an email address."),
+        ([EMAIL, "--password-stdin"], "", 2, "no password on standard input"),
+        ([EMAIL, "--password-stdin"], "\n", 2, "no password on standard input"),
+        ([EMAIL, "--password-stdin"], "short\n", 1, "A password needs at least 8 characters."),
+        (
+            [EMAIL, "--username", "a b"],
+            "",
+            1,
+            "A username is 3 to 50 characters of a-z, 0-9, dot, underscore and hyphen.",
+        ),
+        ([EMAIL, "--env-file", "missing.env"], "", 2, "missing.env: there is no such file"),
+        ([EMAIL, "--database-url", "nonsense://x"], "", 2, ""),
+    ],
+)
+def test_what_is_refused_is_one_line_and_a_status(arguments, typed, status, message):
+    written = run("users", "create", *arguments, typed=typed, status=status)
+    assert written.count("\n") == 1
+    assert written.startswith("app-kernel: ")
+    assert message in written
+
+
+def test_a_malformed_setting_is_named(monkeypatch):
+    monkeypatch.setenv("SESSION_DAYS", "many")
+    monkeypatch.setenv("ENVIRONMENT", "staging")
+    written = run("users", "create", EMAIL, status=2)
+    assert "SESSION_DAYS" in written
+    assert "ENVIRONMENT" in written
+
+
+def test_production_refuses_a_common_password(monkeypatch):
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    written = run("users", "create", EMAIL, "--password-stdin", typed="password1\n", status=1)
+    assert "most common" in written
+    assert stored() is None
+
+
+def test_elsewhere_a_common_password_is_warned_about_on_standard_error():
+    done = execute("users", "create", EMAIL, "--password-stdin", typed="password1\n")
+    assert done.returncode == 0
+    assert "most common" in done.stderr
+    assert "password1" not in done.stderr + done.stdout
+
+
+def test_a_database_that_cannot_be_opened_is_one_line_without_a_traceback(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = execute("users", "create", EMAIL, "--database-url", "sqlite:///file/app.db")
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_accounts_are_listed_and_changed():
+    run("users", "create", EMAIL, "--username", "ada")
+    assert run("users", "set-role", "ADA@example.com", "auditor") == "ada@example.com has the role auditor\n"
+    assert run("users", "deactivate", "ada") == "ada@example.com is deactivated\n"
+    user = stored()
+    assert user is not None
+    assert run("users", "list") == f"{user.id}  ada@example.com  auditor  deactivated\n"
+    assert run("users", "activate", "ada") == "ada@example.com is active\n"
+    assert run("users", "set-password", "ada", "--password-stdin", typed=f"{PASSWORD}\n") == "the password is changed\n"
+    assert run("users", "set-password", "ada").startswith("password: ")
+    for command in (["set-role", "eve", "user"], ["deactivate", "eve"], ["activate", "eve"], ["set-password", "eve"]):
+        assert run("users", *command, status=1) == "app-kernel: There is no such account.\n"
+    assert "A role is" in run("users", "set-role", "ada", "no role", status=1)
+
+
+def test_the_version_is_printed():
+    assert run("version") == f"{version('app-kernel')}\n"
+
+
+def test_commands_explain_themselves():
+    assert "users" in run("--help")
+    assert "--password-stdin" in run("users", "create", "--help")
+    run("users", "nonsense", status=2)

@@ -1,0 +1,131 @@
+"""Liveness and readiness."""
+
+import asyncio
+import signal
+from typing import Any
+
+import pytest
+
+from app_kernel import FEATURES, Feature
+from app_kernel.core.errors import Unavailable
+from app_kernel.core.kernel import Kernel
+from app_kernel.health import check_components, unready_at_shutdown
+from tests.small_service import events, log_lines, serving
+
+REASON = "disk /srv/private is full"
+
+
+async def fine() -> bool:
+    return True
+
+
+async def silent() -> None:
+    return None
+
+
+async def explains() -> tuple[bool, str]:
+    return False, REASON
+
+
+async def refuses() -> bool:
+    return False
+
+
+async def fails() -> bool:
+    raise RuntimeError(REASON)
+
+
+async def hangs() -> bool:
+    await asyncio.Event().wait()
+    return True
+
+
+async def test_a_service_that_works_is_alive_and_ready() -> None:
+    async with serving(health_checks=[fine, silent, ("queue", fine)]) as client:
+        alive, ready = await client.get("/healthz"), await client.get("/readyz")
+    assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
+    assert ready.status_code == 200
+    assert ready.json() == {
+        "status": "ready",
+        "components": {"database": "ok", "fine": "ok", "silent": "ok", "queue": "ok"},
+    }
+
+
+@pytest.mark.parametrize("check", [explains, refuses, fails])
+async def test_a_component_that_is_not_well_is_named_and_nothing_more(
+    check: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(health_checks=[fine, ("queue", check)]) as client:
+        answer = await client.get("/readyz")
+        alive = await client.get("/healthz")
+    assert (answer.status_code, alive.status_code) == (503, 200)
+    assert answer.json()["components"] == {"database": "ok", "fine": "ok", "queue": "unavailable"}
+    assert REASON not in answer.text
+    assert [line["component"] for line in events(log_lines(capsys), "component_not_ready")] == ["queue"]
+
+
+async def test_a_component_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app_kernel.health.CHECK_SECONDS", 0.05)
+    async with serving(health_checks=[("queue", hangs)]) as client:
+        answer = await asyncio.wait_for(client.get("/readyz"), 2)
+    assert answer.json()["components"]["queue"] == "unavailable"
+
+
+async def test_a_feature_brings_checks_that_get_the_kernel() -> None:
+    async def check(kernel: Kernel) -> tuple[bool, str]:
+        return kernel.name == "small", "another service"
+
+    async with serving(features=[*FEATURES, Feature(name="mine", health={"mine": check})]) as client:
+        assert (await client.get("/readyz")).json()["components"]["mine"] == "ok"
+
+
+async def test_a_database_that_does_not_answer_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ping() -> None:
+        raise Unavailable(REASON)
+
+    async with serving() as client:
+        monkeypatch.setattr(client.kernel.db, "ping", ping)
+        answer = await client.get("/readyz")
+        assert (await client.get("/healthz")).status_code == 200
+    assert answer.json()["components"] == {"database": "unavailable"}
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_before_and_after_its_work_a_service_is_not_ready() -> None:
+    seen: list[dict[str, bool] | bool] = []
+
+    async def at_start(app: Any) -> None:
+        seen.append(app.state.kernel.ready)
+
+    async with serving(on_startup=at_start, on_shutdown=at_start) as client:
+        seen.append(client.kernel.ready)
+        client.kernel.ready = False
+        answer = await client.get("/readyz")
+    assert seen == [False, True, False]
+    assert (answer.status_code, answer.json()["components"]) == (503, {"service": "unavailable"})
+
+
+async def test_a_signal_turns_readiness_off_before_the_server_hears_of_it() -> None:
+    heard: list[tuple[int, bool]] = []
+    async with serving() as client:
+        kernel = client.kernel
+        before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append((number, kernel.ready)))
+        try:
+            async with unready_at_shutdown(kernel):
+                signal.raise_signal(signal.SIGTERM)
+            assert heard == [(signal.SIGTERM, False)]
+            signal.raise_signal(signal.SIGTERM)
+            assert len(heard) == 2
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+async def test_components_are_asked_all_at_once() -> None:
+    met = asyncio.Barrier(2)
+
+    async def meet() -> bool:
+        await met.wait()
+        return True
+
+    async with serving(health_checks=[("one", meet), ("two", meet)]) as client:
+        assert await check_components(client.kernel) == {"database": True, "one": True, "two": True}

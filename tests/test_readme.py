@@ -1,0 +1,55 @@
+"""Every Python block of the documentation runs as it stands, each in a process and a directory of its own."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+BLOCKS = [
+    pytest.param(source, id=f"{document.relative_to(ROOT)}-{number}")
+    for document in DOCUMENTS
+    for number, source in enumerate(BLOCK.findall(document.read_text()), 1)
+]
+
+
+def test_there_are_blocks_to_run() -> None:
+    assert len(BLOCKS) >= 5
+
+
+@pytest.mark.parametrize("source", BLOCKS)
+def test_a_block_of_the_documentation_runs(source: str, tmp_path: Path) -> None:
+    script = tmp_path / "block.py"
+    script.write_text(source)
+    environment = {"PATH": os.environ["PATH"], "JWT_SECRET": "a-secret-for-the-documentation-of-32-bytes"}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_readme_shows_the_example_that_make_run_serves() -> None:
+    shown = BLOCK.findall((ROOT / "README.md").read_text())[0]
+    served = (ROOT / "examples" / "widgets" / "main.py").read_text()
+    assert _code(shown) == _code(served)
+
+
+def _code(source: str) -> str:
+    """What the source does, without its comments and layout."""
+    tree = ast.parse(source)
+    imports = sorted(ast.dump(node) for node in tree.body if isinstance(node, ast.ImportFrom))
+    statements = [ast.dump(node) for node in tree.body if not isinstance(node, ast.ImportFrom)]
+    return "\n".join([*imports, *statements])
