@@ -195,6 +195,12 @@ async def test_every_json_type_is_checked(kind: bytes) -> None:
     assert answer.status == 422
 
 
+async def test_a_second_content_type_does_not_hide_the_first() -> None:
+    async with serving(router) as client:
+        answer = await post(client.app, "/json", [b"NaN"], JSON, (b"content-type", b"text/plain"), length=3)
+    assert answer.status == 422
+
+
 async def test_what_is_no_json_is_left_alone() -> None:
     async with serving(router) as client:
         answer = await post(client.app, "/raw", [b"NaN"], (b"content-type", b"text/plain"), length=3)

@@ -16,14 +16,14 @@ class Actor:
     """Pure ASGI."""
 
     def __init__(self, app: ASGIApp, kernel: Kernel, authenticator: Authenticator) -> None:
-        self._app = app
+        self.app = app
         self._kernel = kernel
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             await self._identify(scope, current_context())
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
     async def _identify(self, scope: Scope, context: Context) -> None:
         try:

@@ -30,7 +30,7 @@ class Cors:
 
     def __init__(self, app: ASGIApp, kernel: Kernel) -> None:
         origins = kernel.config.cors_origins
-        self._app = app
+        self.app = app
         self._anybody = origins == ["*"]
         self._origins = frozenset(origin.encode() for origin in origins)
         self._preflight = CORSMiddleware(
@@ -50,7 +50,7 @@ class Cors:
                 await response(scope, receive, send)
                 return
             self._add_headers(exchange.extra_headers, origin)
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
     def _add_headers(self, added: list[tuple[bytes, bytes]], origin: bytes | None) -> None:
         if not self._anybody:

@@ -16,13 +16,15 @@ from app_kernel.core.errors import ResponseAborted
 
 REDACTED = "[redacted]"
 
-_SECRET_KEY = re.compile(r"passw|secret|token|authorization|cookie|api_?key|dsn|credential|private_?key", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"passw|secret|token|authorization|cookie|api[-_]?key|dsn|credential|private[-_]?key", re.IGNORECASE
+)
 _SECRET_TEXT = re.compile(
     r"(?P<url>[a-z][a-z0-9+.-]*://)[^\s\"'<>?#]*:[^\s\"'<>?#]*@"
     r"|(?P<scheme>\b(?:bearer|basic)\s+)[a-z0-9._~+/=-]{8,}"
     r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"
     r"|\bsk_[a-z]+_\w+"
-    r"|(?P<key>\b\w*(?:passw\w*|secret|token|api_?key|authorization|dsn)(?:=|[\"']\s*[:=]\s*))(?P<quote>[\"']?)[^\s\"',;&]+",
+    r"|(?P<key>\b\w*(?:passw\w*|secret|token|api[-_]?key|authorization|dsn)(?:=|[\"']\s*[:=]\s*))(?P<quote>[\"']?)[^\s\"',;&]+",
     re.IGNORECASE,
 )
 # JSON allows these raw, but a terminal or a line splitter acts on them.

@@ -77,7 +77,7 @@ class RequestFigures:
         if values.ValueClass is values.MutexValue:
             return generate_latest(self.registry)
         merged = CollectorRegistry()
-        multiprocess.MultiProcessCollector(merged)
+        multiprocess.MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
         return generate_latest(merged)
 
     async def answer(self, request: Request) -> Response:

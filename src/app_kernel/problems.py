@@ -113,17 +113,17 @@ class Problems:
     """Pure ASGI: the last place where an exception can become an answer."""
 
     def __init__(self, app: ASGIApp, kernel: Kernel) -> None:
-        self._app = app
+        self.app = app
         self._kernel = kernel
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         try:
             if not self._kernel.running:
                 raise NoRunningKernel
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log gets the cause
             await self._settle(exc, scope, receive, send)
 

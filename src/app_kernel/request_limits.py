@@ -31,30 +31,30 @@ class RequestLimits:
     """Pure ASGI. Inside `receive` too it raises HTTPException, the one error that FastAPI's body reader lets pass."""
 
     def __init__(self, app: ASGIApp, kernel: Kernel) -> None:
-        self._app = app
+        self.app = app
         self._max_bytes = kernel.config.max_body_bytes
         self._seconds = kernel.config.body_timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         _check_sizes(scope)
         headers = exchange_of(scope).request_headers
         if not _may_have_body(scope, headers):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         if _announced_length(headers) > self._max_bytes:
             raise HTTPException(413, f"The body is larger than {self._max_bytes} bytes.", _CLOSE)
         body = _LimitedBody(receive, self._max_bytes, self._seconds)
         if not _is_json(headers.get(b"content-type", b"")):
-            await self._app(scope, body.receive, send)
+            await self.app(scope, body.receive, send)
             return
         whole = await body.read_all()
         if whole is None:
             return  # the client has left; nobody waits for an answer
         check_json(whole)
-        await self._app(scope, _replay(whole, receive), send)
+        await self.app(scope, _replay(whole, receive), send)
 
 
 class _LimitedBody:

@@ -37,7 +37,7 @@ class RequestLog:
     """Pure ASGI; the one `send` wrapper that the kernel's layers share."""
 
     def __init__(self, app: ASGIApp, kernel: Kernel) -> None:
-        self._app = app
+        self.app = app
         self._kernel = kernel
         self._client_address = ClientAddress(kernel.config.trusted_proxies)
 
@@ -47,11 +47,11 @@ class RequestLog:
         elif scope["type"] == "websocket":
             await self._converse(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
-        headers = dict(scope["headers"])
+        headers = _first_of_each(scope)
         context = self._enter(scope, headers)
         exchange = begin_exchange(scope, context.request_id or "", headers)
 
@@ -65,15 +65,15 @@ class RequestLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_answer)
+            await self.app(scope, receive, send_answer)
         finally:
             await self._finish(scope, context, exchange, perf_counter() - began)
 
     async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
-        context = self._enter(scope, dict(scope["headers"]))
+        context = self._enter(scope, _first_of_each(scope))
         try:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
         finally:
             self._write("websocket", scope, context, {"duration_ms": _milliseconds(perf_counter() - began)})
 
@@ -162,6 +162,11 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     except ValueError:
         return None
     return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def _first_of_each(scope: Scope) -> dict[bytes, bytes]:
+    # As Starlette reads them: a layer that looked at another one of two headers could be talked past.
+    return dict(list(scope["headers"])[::-1])
 
 
 def route_template(scope: Scope) -> str:

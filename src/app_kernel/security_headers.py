@@ -22,12 +22,12 @@ class SecurityHeaders:
     """Pure ASGI; the outermost layer sends what is added here."""
 
     def __init__(self, app: ASGIApp, kernel: Kernel) -> None:
-        self._app = app
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             exchange_of(scope).extra_headers.extend(TLS_HEADERS if scope.get("scheme") == "https" else HEADERS)
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
 
 def create_feature(config: ServiceConfig) -> Feature:

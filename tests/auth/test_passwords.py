@@ -1,7 +1,9 @@
 import asyncio
 import base64
 import hashlib
+import sys
 import threading
+from types import SimpleNamespace
 
 import bcrypt
 import pytest
@@ -76,6 +78,7 @@ def test_the_longest_password_works():
         bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode(),
         PasswordHasher(time_cost=1, memory_cost=64).hash(PASSWORD),
     ],
+    ids=["text salt", "hex salt as text", "hex salt", "urlsafe base64", "base64 unpadded", "bcrypt", "cheap argon2id"],
 )
 def test_hashes_of_earlier_kinds_verify_and_ask_to_be_replaced(stored):
     assert verify_password(PASSWORD, stored)
@@ -85,11 +88,24 @@ def test_hashes_of_earlier_kinds_verify_and_ask_to_be_replaced(stored):
 
 
 @pytest.mark.acceptance("AU9")
-def test_bcrypt_never_matches_half_a_password():
+def test_bcrypt_never_matches_half_a_password(monkeypatch):
     stored = bcrypt.hashpw(b"k" * 72, bcrypt.gensalt(4)).decode()
-    assert verify_password("k" * 72, stored)
-    assert not verify_password("k" * 73, stored)
-    assert not verify_password("k" * 72 + "\x00x", stored)
+
+    def cut_off(password: bytes, password_hash: bytes) -> bool:
+        """What releases of bcrypt before 5 do."""
+        return bcrypt.checkpw(password[:72].partition(b"\0")[0], password_hash)
+
+    for checkpw in (bcrypt.checkpw, cut_off):
+        monkeypatch.setitem(sys.modules, "bcrypt", SimpleNamespace(checkpw=checkpw))
+        assert verify_password("k" * 72, stored)
+        assert not verify_password("k" * 73, stored)
+        assert not verify_password("k" * 72 + "\x00x", stored)
+
+
+def test_without_the_package_a_bcrypt_hash_verifies_nothing_and_the_log_says_why(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    assert not verify_password(PASSWORD, bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode())
+    assert caplog.messages == ["password_hash_unreadable"]
 
 
 @pytest.mark.parametrize(
@@ -127,10 +143,10 @@ def test_the_dummy_costs_what_a_real_hash_costs_and_matches_nothing():
 
 async def test_hashes_wait_in_a_bounded_queue_and_free_their_place():
     threads, gate = HashingThreads(threads=1, queue=2), threading.Event()
-    waiting = [asyncio.create_task(threads.run(gate.wait)) for _ in range(3)]
+    waiting = [asyncio.create_task(threads.run(gate.wait, 5)) for _ in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(ServerBusy):
-        await threads.run(gate.wait)
+        await asyncio.wait_for(threads.run(gate.wait, 5), 10)
     waiting[2].cancel()
     await asyncio.wait([waiting[2]])
     fourth = asyncio.create_task(threads.run(lambda: "done"))

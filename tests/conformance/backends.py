@@ -1,4 +1,4 @@
-"""The backends that must pass the suite: a new one is one line here and its words for tables that an application makes."""
+"""The backends that must pass the suite: a new one is a line here and its words for tables of an application's."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,7 +16,7 @@ class Place:
     backend: str
     url: str
     words: Mapping[str, str]
-    """What an application writes into its own CREATE TABLE on this backend, by the placeholder of the cases."""
+    """What an application writes on this backend, by the placeholder of the cases; `objects` lists all there is."""
     file: Path | None = None
     """The database file, where there is one."""
     _open: list[Database] = field(default_factory=list)
@@ -45,6 +45,7 @@ SQLITE_WORDS = {
     "json": "TEXT",
     "datetime": "TEXT",
     "bytes": "BLOB",
+    "objects": "SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2, 3",
 }
 
 

@@ -6,6 +6,7 @@ from app_kernel.core.errors import InvalidQuery
 from tests.conformance.cases.clauses import CLAUSES, REFUSED, ROWS
 from tests.conformance.cases.pages import ORDERS, PAGES, REFUSED_ORDERS, REFUSED_PAGES
 
+
 @pytest.fixture
 async def things(db):
     """The rows of the cases, with one more that is deleted and would match nearly everything."""

@@ -7,6 +7,8 @@ import pytest
 from app_kernel.core import clock
 from app_kernel.core.context import acting_as
 from tests.conformance.cases import verbs
+from tests.conformance.cases.graceful import GRACEFUL
+from tests.conformance.cases.histories import HISTORIES
 from tests.conformance.steps import check_case, expect_same
 
 TEXT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -20,13 +22,13 @@ async def test_a_write_does_what_it_says(place, case):
 
 
 @pytest.mark.acceptance("DB14")
-@pytest.mark.parametrize("case", verbs.HISTORIES, ids=str)
+@pytest.mark.parametrize("case", HISTORIES, ids=str)
 async def test_a_history_tells_what_was_done(place, case):
     await check_case(place, case)
 
 
 @pytest.mark.acceptance("DB15")
-@pytest.mark.parametrize("case", verbs.GRACEFUL, ids=str)
+@pytest.mark.parametrize("case", GRACEFUL, ids=str)
 async def test_a_read_of_what_is_not_there_is_graceful(place, case):
     await check_case(place, case)
 
@@ -52,7 +54,7 @@ async def test_created_by_and_updated_by_follow_the_actor_and_are_unset_for_the_
 async def test_a_row_has_the_fields_that_were_saved_and_the_kernels_own(db):
     row = await db.save_entity("notes", {"x": 1})
     assert set(row) == {"id", "x", *OWNED}
-    assert list(row)[0] == "id"
+    assert next(iter(row)) == "id"
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", row["id"])
     history = await db.find_entities("notes_history")
     assert set(history[0]) == {*row, "_action", "_at", "_actor", "_comment"}

@@ -24,24 +24,25 @@ NEW_FIELDS = 20
 class Contender:
     """The tasks of one process and the ledger that they share."""
 
-    def __init__(self, db: Store, name: str, ledger: int) -> None:
-        self._db = db
+    def __init__(self, name: str, ledger: int) -> None:
         self._name = name
         self._ledger = ledger
         self.acks = self.errors = self.conflicts = 0
         self.slowest = 0.0
 
-    async def run(self, work: str, tasks: int, rounds: int) -> None:
+    async def run(self, db: Store, work: str, tasks: int, rounds: range) -> None:
         """Runs the same work in every task, round after round."""
+        self._db = db
         kinds: dict[str, Callable[[int, int], Awaitable[dict[str, Any]]]] = {
             "mixed": self.mixed,
             "blind": self.blind,
             "counted": self.counted,
             "grow": self.grow,
+            "visit": self.mixed,
         }
 
         async def task(number: int) -> None:
-            for turn in range(rounds):
+            for turn in rounds:
                 await self._note(kinds[work], number, turn)
 
         await asyncio.gather(*(task(number) for number in range(tasks)))
@@ -89,15 +90,18 @@ class Contender:
 
 
 async def main(path: str, name: str, tasks: int, rounds: int, work: str) -> None:
-    """Opens the file, goes, closes. To `grow`, it opens when told to go, so that processes create the file at once."""
-    ledger = os.open(f"{path}.{name}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    if work == "grow":
+    """Opens the file, goes, closes. To `grow`, it opens when told to go; to `visit`, it opens and closes each round."""
+    contender = Contender(name, os.open(f"{path}.{name}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+    url = f"sqlite:///{path}"
+    if work in ("grow", "visit"):
         wait_for_go()
-    async with connect(f"sqlite:///{path}") as db:
-        if work != "grow":
+        for first in range(0, rounds, 1 if work == "visit" else rounds):
+            async with connect(url) as db:
+                await contender.run(db, work, tasks, range(first, first + 1 if work == "visit" else rounds))
+    else:
+        async with connect(url) as db:
             wait_for_go()
-        contender = Contender(db, name, ledger)
-        await contender.run(work, tasks, rounds)
+            await contender.run(db, work, tasks, range(rounds))
     emit(
         finished=True,
         acks=contender.acks,

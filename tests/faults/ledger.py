@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from app_kernel.db.store import Store
-from tests.faults.recorder import ENTITY
+from app_kernel.db.table import HISTORY_FIELDS
+from tests.faults.recorder import ENTITY, values
 
 Row = dict[str, Any]
 
@@ -19,8 +20,6 @@ class Ledger:
 
     intents: dict[str, Row] = field(default_factory=dict)
     acks: dict[str, Row] = field(default_factory=dict)
-    refusals: dict[str, str] = field(default_factory=dict)
-    """Errors by the mark of the operation that they answered."""
 
     def add(self, line: Row) -> None:
         """One line of a writer."""
@@ -69,7 +68,7 @@ def record(path: Path, lines: Iterable[Row]) -> Ledger:
 
 
 async def assert_kept(db: Store, ledger: Ledger, run: str) -> int:
-    """Every acknowledged write of one run is in the history with the values that were acknowledged, and exactly once.
+    """Every acknowledged write of a run, whose ledger this is, is in the history as acknowledged, and exactly once.
 
     What was tried and never acknowledged may be there, whole, or not. Returns how many acknowledged saves were found.
     """
@@ -78,22 +77,20 @@ async def assert_kept(db: Store, ledger: Ledger, run: str) -> int:
     assert len(by_mark) == len(history), "a save was done twice"
     strangers = by_mark.keys() - ledger.intents.keys()
     assert not strangers, f"history of saves that nobody tried: {sorted(strangers)[:5]}"
-    mine = {mark: row for mark, row in ledger.acked_rows.items() if mark.startswith(f"{run}:")}
+    mine = ledger.acked_rows
     for mark, acked in mine.items():
         assert mark in by_mark, f"the acknowledged save {mark} is lost"
-        found = by_mark[mark]
-        wrong = {name: (value, found.get(name)) for name, value in acked.items() if found.get(name) != value}
-        assert not wrong, f"the acknowledged save {mark} is not as acknowledged: {wrong}"
+        found = {name: value for name, value in values(by_mark[mark]).items() if name not in HISTORY_FIELDS}
+        assert found == acked, f"the acknowledged save {mark} is not as acknowledged: {found}, {acked}"
     for mark in by_mark.keys() - mine.keys():
         tried = ledger.intents[mark]["fields"] | {"mark": mark}
         half = {name: value for name, value in tried.items() if by_mark[mark].get(name) != value}
         assert not half, f"the unacknowledged save {mark} happened in part: {half}"
-    await _assert_marks_kept(db, ledger, run)
+    await _assert_marks_kept(db, ledger)
     return len(mine)
 
 
-async def _assert_marks_kept(db: Store, ledger: Ledger, run: str) -> None:
+async def _assert_marks_kept(db: Store, ledger: Ledger) -> None:
     for mark, id, version, action in ledger.acked_marks:
-        if mark.startswith(f"{run}:"):
-            found = await db.find_entities(f"{ENTITY}_history", "[id] = ? AND [_version] = ?", (id, version))
-            assert [row["_action"] for row in found] == [action], f"the acknowledged {action} {mark} of {id} is lost"
+        found = await db.find_entities(f"{ENTITY}_history", "[id] = ? AND [_version] = ?", (id, version))
+        assert [row["_action"] for row in found] == [action], f"the acknowledged {action} {mark} of {id} is lost"

@@ -1,4 +1,7 @@
-"""A program that writes to `items` from many tasks until it is done or killed: PATH RUN SAVES TASKS."""
+"""A program that writes to `items` from many tasks until it is done or killed: PATH RUN SAVES TASKS OWNER.
+
+Rows of their own are told apart by the owner's name, so that two processes may write to one file.
+"""
 
 import asyncio
 import itertools
@@ -22,12 +25,12 @@ NEW_FIELDS = 3
 class Writer:
     """One task's share of the writes."""
 
-    def __init__(self, db: Store, recorder: Recorder, run: str, task: int) -> None:
+    def __init__(self, db: Store, recorder: Recorder, run: str, name: str) -> None:
         self._db = db
         self._recorder = recorder
         self._run = run
-        self._task = task
-        self._random = random.Random(f"{run}/{task}")
+        self._name = name
+        self._random = random.Random(f"{run}/{name}")
         self._own: dict[str, dict[str, Any] | None] = {}
 
     async def step(self, number: int) -> None:
@@ -41,7 +44,7 @@ class Writer:
             await self._step_on_own(chance, number)
 
     async def _step_on_own(self, chance: float, number: int) -> None:
-        id = f"own-{self._task}-{self._random.randrange(OWN_ROWS)}"
+        id = f"own-{self._name}-{self._random.randrange(OWN_ROWS)}"
         if id not in self._own:
             self._own[id] = await self._db.get_entity(ENTITY, id, include_deleted=True)
         row = self._own[id]
@@ -66,7 +69,7 @@ class Writer:
         return fields
 
 
-async def main(path: str, run: str, saves: int, tasks: int) -> None:
+async def main(path: str, run: str, saves: int, tasks: int, owner: str) -> None:
     """Opens the file and shares the saves among the tasks."""
     numbers = itertools.count(1)
     async with connect(f"sqlite:///{path}") as db:
@@ -74,7 +77,7 @@ async def main(path: str, run: str, saves: int, tasks: int) -> None:
         recorder = Recorder(db, run)
 
         async def work(task: int) -> None:
-            writer = Writer(db, recorder, run, task)
+            writer = Writer(db, recorder, run, f"{owner}{task}")
             while (number := next(numbers)) <= saves:
                 await writer.step(number)
 
@@ -85,4 +88,4 @@ async def main(path: str, run: str, saves: int, tasks: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]))

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,35 @@ async def test_processes_that_create_file_entity_and_columns_at_one_instant_lose
         assert {field: row[field] for field in own if row[field] is not None} == given
         assert all(row[f"shared_{field}"] == field for field in range(NEW_FIELDS))
     await assert_all_there(path, outcome.rows, "grown")
+
+
+@pytest.mark.soak
+@pytest.mark.acceptance("OP12")
+async def test_processes_that_open_and_close_the_file_all_the_time_do_not_lock_each_other_out(tmp_path: Path) -> None:
+    """4 processes open, save 4 rows, close; 12 times each, 250 in the long run. The last to close removes the log."""
+    path = tmp_path / "app.db"
+    rounds = figure(short=12, long=250)
+    outcome = await contend(path, processes=4, tasks=4, rounds=rounds, work="visit")
+    assert outcome.errors == []
+    assert len(outcome.rows) == 16 * rounds
+    assert not os.path.exists(f"{path}-wal"), "the last to close left the log behind"  # noqa: PTH110, ASYNC240
+    await assert_all_there(path, outcome.rows)
+
+
+@pytest.mark.soak
+@pytest.mark.acceptance("DB8")
+def test_processes_that_make_the_same_new_file_at_one_instant_all_get_it_open(tmp_path: Path) -> None:
+    """3 processes and 100 files, 1,000 in the long run: SQLite itself refuses about one in fifty of them."""
+    files = figure(short=100, long=1000)
+    with children("opener", [(tmp_path, files, 0.03)] * 3) as running:
+        for child in running:
+            child.expect("ready")
+        start = time.time() + 0.1
+        for child in running:
+            child.tell(str(start))
+        errors = [error for child in running for error in child.expect("finished")["errors"]]
+    assert errors == []
+    assert len(list(tmp_path.glob("*.db"))) == files
 
 
 @pytest.mark.acceptance("OP12")

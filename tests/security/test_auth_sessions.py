@@ -73,6 +73,21 @@ async def test_of_twenty_parallel_refreshes_one_rotates_and_all_get_the_same_suc
 
 
 @pytest.mark.acceptance("AU6")
+async def test_a_rotation_that_was_overtaken_does_not_turn_the_session_back(service, monkeypatch):
+    first, rotate = await service.sign_up(), store.rotate_session
+
+    async def overtaken(*args):
+        monkeypatch.setattr(store, "rotate_session", rotate)
+        second = (await refresh(service, first["refresh_token"])).json()
+        assert (await refresh(service, second["refresh_token"])).status_code == 200
+        return await rotate(*args)
+
+    monkeypatch.setattr(store, "rotate_session", overtaken)
+    assert (await refresh(service, first["refresh_token"])).status_code == 401
+    assert "auth.refresh_reused" in service.names()
+
+
+@pytest.mark.acceptance("AU6")
 async def test_a_forged_refresh_token_ends_nothing(service):
     with clock.frozen() as time_:
         user = await service.sign_up()
@@ -256,6 +271,46 @@ async def test_a_login_that_overlaps_a_password_change_leaves_no_session(service
     monkeypatch.setattr(store, "find_user_row", find_then_change)
     assert (await service.sign_in()).status_code == 401
     assert await service.db.privileged.count_entities("kernel_sessions", "[revoked_at] IS NULL") == 0
+
+
+@pytest.mark.acceptance("AU7")
+async def test_a_login_just_before_a_new_password_is_stored_leaves_no_session(service, monkeypatch):
+    user, update = await service.sign_up(), store.update_user
+
+    async def sign_in_then_update(*args):
+        monkeypatch.setattr(store, "update_user", update)
+        assert (await service.sign_in()).status_code == 200
+        return await update(*args)
+
+    monkeypatch.setattr(store, "update_user", sign_in_then_update)
+    await set_password(service.db, user["user"]["id"], NEW_PASSWORD)
+    assert await service.db.privileged.count_entities("kernel_sessions", "[revoked_at] IS NULL") == 0
+
+
+@pytest.mark.acceptance("AU7")
+async def test_a_password_change_that_fails_half_way_has_ended_the_sessions(service, monkeypatch):
+    user = await service.sign_up()
+
+    async def fail(*args):
+        raise Unavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "update_user", fail)
+        with pytest.raises(Unavailable):
+            await set_password(service.db, user["user"]["id"], NEW_PASSWORD)
+    assert not await service.accepts(user["access_token"])
+    assert (await service.sign_in()).status_code == 200
+
+
+@pytest.mark.acceptance("AU7")
+async def test_an_inactive_account_is_shut_out_even_while_its_sessions_stand(service):
+    with clock.frozen() as time_:
+        user = await service.sign_up()
+        await store.update_user(service.db, user["user"]["id"], {"is_active": False})
+        time_.advance(1)
+        assert not await service.accepts(user["access_token"])
+        assert (await refresh(service, user["refresh_token"])).status_code == 401
+        assert (await service.sign_in()).status_code == 401
 
 
 APP = """

@@ -76,6 +76,7 @@ async def test_algorithms_signatures_and_headers_other_than_ours_are_refused(ser
     forged["space inside"] = f"{head}. {body}.{signature}"
     forged["swapped payload"] = f"{head}.{b64(json.dumps({**payload, 'sub': new_id()}).encode())}.{signature}"
     forged["deep header"] = signed("[" * 300, payload, SECRET)
+    forged["header as deep as it fits"] = signed("[" * 190, payload, SECRET)
     forged["deep payload"] = signed(own, "[" * 3000, SECRET)
     forged["long digits"] = signed(own, '{"exp":' + "9" * 2900 + "}", SECRET)
     forged["endless"] = "a" * 3000 + "." + "b" * 5000 + "." + signature

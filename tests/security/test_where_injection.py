@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from app_kernel.core.errors import InvalidName, InvalidQuery
 from app_kernel.db.dialects.sqlite import NUMERIC_COLLATION, SqliteDialect
 from app_kernel.db.kinds import Kind
-from app_kernel.db.table import Column
+from app_kernel.db.query import find_query
+from app_kernel.db.table import Column, EntityTable
 from app_kernel.db.where import compile_order, compile_where
 
 pytestmark = pytest.mark.acceptance("DB2")
@@ -478,6 +479,19 @@ def test_no_clause_reaches_a_deleted_row_or_another_tenant(table: Table, text: s
 def test_or_in_a_clause_stays_inside_its_parentheses(table: Table) -> None:
     assert table.find("1=0 OR 1=1") == ALLOWED
     assert table.find("age = 1 OR age = 2 AND 1=0") == {"m1"}
+    assert table.find("(age = 1 OR age = 2) AND 1=0") == table.find("NOT (age = 1 OR 1=1)") == set()
+    assert table.find("NOT (1=1 AND 1=0) AND age = 1") == {"m1"}
+    table.check_untouched()
+
+
+def test_the_query_of_a_find_keeps_its_filter_beside_every_clause(table: Table) -> None:
+    entity = EntityTable("t", 1, COLUMNS).prepare({})
+    for text in ("1=0 OR deleted_at IS NOT NULL", "age = 1 OR 1=1", "deleted_at = '2026-01-01' OR age = 4 OR 1=0"):
+        query = find_query(entity, DIALECT, text, (), "id", include_deleted=False)
+        found = [
+            row[entity.names.index("deleted_at")] for row in table.connection.execute(query.select_sql, query.params)
+        ]
+        assert set(found) <= {None}
     table.check_untouched()
 
 

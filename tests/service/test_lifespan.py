@@ -33,8 +33,10 @@ class Diary:
         @asynccontextmanager
         async def lifespan(kernel: Kernel) -> AsyncIterator[None]:
             self.note(f"+{name}")
-            yield
-            self.note(f"-{name}")
+            try:
+                yield
+            finally:
+                self.note(f"-{name}")
 
         return Feature(name=name, lifespan=lifespan)
 

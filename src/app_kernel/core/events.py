@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 
-class RequestFinished(NamedTuple):
-    """A request was answered, or its connection was lost. A tuple, as one is made for every request."""
+# One is made for every request, and freezing it would cost more than making it.
+@dataclass(slots=True)
+class RequestFinished:
+    """A request was answered, or its connection was lost."""
 
     method: str
     route: str

@@ -16,7 +16,7 @@ class Exchange:
     def __init__(self, request_id: str, request_headers: dict[bytes, bytes]) -> None:
         self.request_id = request_id
         self.request_headers = request_headers
-        """By name in lower case; of several headers of one name the last."""
+        """By name in lower case; of several headers of one name the first."""
         self.extra_headers: list[tuple[bytes, bytes]] = []
         """Sent unless the answer has a header of that name; `vary` is added in any case. Names in lower case."""
         self.status: int | None = None

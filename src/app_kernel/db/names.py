@@ -17,6 +17,8 @@ MAX_ID = 191
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _POSTGRES_SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+_SQLITE_ROW_NUMBERS = frozenset({"rowid", "oid"})
+"""SQLite adds no column of these names, nor of `_rowid_`, which begins with an underscore anyway."""
 
 
 def check_entity_name(name: Any, *, writing: bool = False, privileged: bool = False) -> None:
@@ -39,7 +41,10 @@ def _check_entity_name(name: str, writing: bool, privileged: bool) -> None:
     longest = MAX_FIELD_NAME if history and not writing else MAX_ENTITY_NAME
     _check_name("entity", name, longest)
     lower = name.lower()
-    if lower.startswith("kernel_") and not privileged:
+    if lower == "sqlite":
+        raise InvalidName(f"{name!r} cannot be the name of an entity: SQLite keeps {name}_history for itself.")
+    # The history of an entity named kernel would begin with kernel_, too.
+    if f"{lower}_".startswith("kernel_") and not privileged:
         raise ReservedName(f"Entity names that begin with kernel_ belong to the kernel: {name!r}.")
     if history and writing:
         raise ReservedName(f"{name!r} is a history: it is written by the store alone.")
@@ -48,6 +53,8 @@ def _check_entity_name(name: str, writing: bool, privileged: bool) -> None:
 @lru_cache(maxsize=16384)
 def _check_field_name(name: str) -> None:
     _check_name("field", name, MAX_FIELD_NAME)
+    if name.lower() in _SQLITE_ROW_NUMBERS:
+        raise InvalidName(f"{name!r} is a name that a database keeps for itself.")
     if name.startswith("_"):
         raise ReservedName(f"Field names that begin with an underscore belong to the kernel: {name!r}.")
 

@@ -8,6 +8,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from app_kernel.core.errors import InvalidName, SchemaLimit, UnsupportedTable, UnsupportedValue
@@ -15,7 +16,7 @@ from app_kernel.core.tables import Index, Table
 from app_kernel.db import catalog
 from app_kernel.db.catalog import Queries, load_table
 from app_kernel.db.drivers.base import Driver, Row, Statement, Work
-from app_kernel.db.kinds import EXACT_FLOAT, Kind, kind_of_type, merged
+from app_kernel.db.kinds import EXACT_FLOAT, Kind, is_exact_float, kind_of_type, merged
 from app_kernel.db.names import check_case
 from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Column, EntityTable
 
@@ -76,6 +77,9 @@ class Schema:
         self._tables.clear()
 
     def _remember(self, table: EntityTable) -> EntityTable:
+        if not table.exists:
+            # Reading one that is not there runs no statement which would tell that another process made it.
+            return table.prepare(self._dialect.decoders)
         if len(self._tables) >= _MAX_CACHED:
             self._tables.clear()
         self._tables[table.name] = table.prepare(self._dialect.decoders)
@@ -145,7 +149,11 @@ class Schema:
         have = {row[0] for row in rows}
         if not have:
             yield (self._dialect.create_history(name, columns), ())
-        elif not have >= {"id", "_version", *HISTORY_FIELDS}:
+            return
+        natural = self._dialect.natural_kind
+        # An older table of the same name may have left it, whose columns would alter what is copied into them.
+        alters = any(row[0] in columns and natural(row[1]) is not natural(columns[row[0]]) for row in rows)
+        if alters or not have >= {"id", "_version", *HISTORY_FIELDS}:
             raise UnsupportedTable(
                 f"The table {name + HISTORY_SUFFIX!r} exists in another shape,"
                 f" but the history of {name!r} needs that name; rename it."
@@ -186,7 +194,7 @@ class Schema:
         if not column.physical:
             yield from self._make_column(table, column, kind, value)
         elif column.adopted:
-            yield from self._learn(table, column, kind)
+            yield from self._learn(table, column, kind, value)
         else:
             names = [table.name, table.name + HISTORY_SUFFIX] if table.keeps_history else [table.name]
             yield from self._retype(table, column, kind, value, names)
@@ -201,31 +209,36 @@ class Schema:
         if new is not column.kind and kept:
             new = yield from self._retype(table, column, kind, value, [history])
         yield self._queries.remember(table.name, column.name, new, adopted=False)
-        yield (self._dialect.add_column(table.name, column.name, self._dialect.types[new]), ())
+        declared = self._dialect.column_type(new, adopted=table.adopted)
+        yield (self._dialect.add_column(table.name, column.name, declared), ())
         if table.keeps_history and not kept:
-            yield (self._dialect.add_column(history, column.name, self._dialect.types[new]), ())
+            yield (self._dialect.add_column(history, column.name, declared), ())
 
     def _add_column(self, table: EntityTable, field: str, kind: Kind) -> Work[None]:
-        yield (self._dialect.add_column(table.name, field, self._dialect.types[kind]), ())
+        declared = self._dialect.column_type(kind, adopted=table.adopted)
+        yield (self._dialect.add_column(table.name, field, declared), ())
         if table.keeps_history:
-            yield (self._dialect.add_column(table.name + HISTORY_SUFFIX, field, self._dialect.types[kind]), ())
+            yield (self._dialect.add_column(table.name + HISTORY_SUFFIX, field, declared), ())
 
-    def _learn(self, table: EntityTable, column: Column, kind: Kind) -> Work[None]:
-        """What an application's own column holds: its declared type is storage, its first value tells the kind."""
-        if column.kind is not Kind.UNKNOWN:
-            raise UnsupportedValue(
-                f"[{column.name}]: this column of your own table {table.name!r} holds {column.kind}, not {kind}."
-            )
-        if not self._dialect.may_hold(column.declared, kind):
-            raise UnsupportedValue(
-                f"[{column.name}]: this column of your own table {table.name!r} is declared {column.declared}"
-                f" and cannot hold {kind}."
-            )
-        yield self._queries.remember(table.name, column.name, kind, adopted=True)
+    def _learn(self, table: EntityTable, column: Column, kind: Kind, value: Any) -> Work[None]:
+        """What an application's own column holds: its declared type is storage, its values tell the kind."""
+        where = f"[{column.name}]: this column of your own table {table.name!r}"
+        new = merged(column.kind, kind, value)
+        may_hold = partial(self._dialect.may_hold, column.declared)
+        if new is Kind.INT and may_hold(Kind.FLOAT) and not may_hold(Kind.INT) and is_exact_float(value):
+            new = Kind.FLOAT
+        if column.kind is Kind.UNKNOWN and not may_hold(new):
+            raise UnsupportedValue(f"{where} is declared {column.declared} and cannot hold {kind}.")
+        beyond = (column.kind, new) == (Kind.INT, Kind.FLOAT) and (
+            yield self._queries.find_beyond(table.name, column.name, EXACT_FLOAT)
+        )
+        if new is Kind.VARIANT or beyond or not may_hold(new):
+            new = kind
+            if not may_hold(kind) or (yield self._queries.find_value(table.name, column.name)):
+                raise UnsupportedValue(f"{where} holds {column.kind}, not {kind}.")
+        yield self._queries.remember(table.name, column.name, new, adopted=True)
 
-    def _retype(
-        self, table: EntityTable, column: Column, kind: Kind, value: Any, tables: Sequence[str]
-    ) -> Work[Kind]:
+    def _retype(self, table: EntityTable, column: Column, kind: Kind, value: Any, tables: Sequence[str]) -> Work[Kind]:
         """Turns a column of the store's own, in these tables, into the kind that holds old and new values alike."""
         new = merged(column.kind, kind, value)
         if (column.kind, new) == (Kind.INT, Kind.FLOAT):
@@ -241,7 +254,8 @@ class Schema:
             indexes = yield self._queries.list_indexes_on(name, column.name)
             for index in indexes:
                 yield (f"DROP INDEX {self._dialect.quote(index[0])}", ())
-            for statement in self._dialect.retype_column(name, column.name, column.kind, new):
+            declared = self._dialect.column_type(new, adopted=table.adopted)
+            for statement in self._dialect.retype_column(name, column.name, column.kind, new, declared):
                 yield (statement, ())
             for index in indexes:
                 yield (index[1], ())

@@ -22,6 +22,9 @@ HISTORY_SUFFIX = "_history"
 HISTORY_FIELDS: dict[str, Kind] = {"_action": Kind.STR, "_at": Kind.STR, "_actor": Kind.STR, "_comment": Kind.STR}
 """What a history row has beside a copy of the row: what was done, when, by whom and why."""
 
+MAX_STATEMENTS = 1000
+"""Compiled statements kept for a table."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -85,6 +88,13 @@ class EntityTable:
         """Whether the table has this column."""
         column = self.columns.get(name)
         return column is not None and column.physical
+
+    def keep(self, shape: Any, statement: str) -> str:
+        """Keeps a compiled statement; as many shapes as requests can make up do not fill the memory."""
+        if len(self.statements) >= MAX_STATEMENTS:
+            self.statements.clear()
+        self.statements[shape] = statement
+        return statement
 
     def position(self, name: str) -> int:
         """Where a physical column stands in a row."""

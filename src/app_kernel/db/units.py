@@ -54,7 +54,7 @@ def save_unit(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
     version = existing[table.position("_version")]
     if plan.expected_version is not None and plan.expected_version != (version or 1):
         raise VersionConflict(f"The entity is at version {version or 1}, not {plan.expected_version}; read it again.")
-    changed = [name for name, value in plan.values.items() if existing[table.position(name)] != value]
+    changed = [name for name in plan.values if _is_new(dialect, table, plan, name, existing[table.position(name)])]
     if not changed:
         return existing
     values = {name: plan.values[name] for name in changed}
@@ -126,10 +126,16 @@ def _create(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
     names = tuple(values)
     sql = table.statements.get(("insert", names))
     if sql is None:
-        sql = table.statements[("insert", names)] = dialect.insert(table, names)
+        sql = table.keep(("insert", names), dialect.insert(table, names))
     rows = yield (sql, tuple(values.values()))
     _check_unaltered(dialect, table, plan, rows[0])
-    yield from _record(dialect, table, rows[0][table.position("id")], Change.CREATE, now, plan.actor, plan.comment)
+    made = rows[0][table.position("id")]
+    if key is None and table.keeps_history:
+        # The database may assign an id again that it assigned to an entity which was purged.
+        last = yield (dialect.last_version(table), (made,))
+        if last[0][0] is not None:
+            rows = yield (dialect.update_by_id(table, ("_version",)), (last[0][0] + 1, made))
+    yield from _record(dialect, table, made, Change.CREATE, now, plan.actor, plan.comment)
     return rows[0]
 
 
@@ -154,7 +160,7 @@ def _change(
     names = tuple(changes)
     sql = table.statements.get(("update", names))
     if sql is None:
-        sql = table.statements[("update", names)] = dialect.update_by_id(table, names)
+        sql = table.keep(("update", names), dialect.update_by_id(table, names))
     rows = yield (sql, (*changes.values(), key))
     if plan is not None:
         _check_unaltered(dialect, table, plan, rows[0])
@@ -179,21 +185,27 @@ def _refuse_delete(plan: Plan) -> None:
         raise ReservedField("[deleted_at] is set by delete_entity() and cleared by restore_entity().")
 
 
+def _is_new(dialect: Dialect, table: EntityTable, plan: Plan, name: str, stored: Any) -> bool:
+    """Whether a save would change a stored value; an application's own column may store it in another spelling."""
+    if stored == plan.values[name]:
+        return False
+    column = table.columns[name]
+    if not column.adopted or stored is None or plan.values[name] is None:
+        return True
+    return bool(dialect.read(column.kind, stored) != plan.given[name])
+
+
 def _check_unaltered(dialect: Dialect, table: EntityTable, plan: Plan, row: Row) -> None:
     """An application's own column may alter what is put into it: then the save fails instead."""
     if not table.has_adopted_columns:
         return
+    if plan.key is not None and row[table.position("id")] != plan.key:
+        raise UnsupportedValue(f"[id]: the id of your own table {table.name!r} would alter this value.")
     for name in plan.values:
         column, given = table.columns[name], plan.given[name]
         if not column.adopted or given is None:
             continue
-        stored = row[table.position(name)]
-        decode = dialect.decoders.get(column.kind)
-        try:
-            value = stored if decode is None else decode(stored)
-        except (ValueError, TypeError, ArithmeticError):
-            value = stored
-        if value != given:
+        if dialect.read(column.kind, row[table.position(name)]) != given:
             raise UnsupportedValue(
                 f"[{name}]: this column of your own table {table.name!r} is declared {column.declared}"
                 " and would alter the value; declare it so that it can hold it."

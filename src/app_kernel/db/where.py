@@ -196,7 +196,7 @@ class _Compiler(OperandReader):
         negated = self.take("NOT")
         self.expect("NULL")
         if isinstance(node, Path):
-            sql = self.dialect.json_value(self.dialect.quote(node.column), node.keys, None)
+            sql = self.json_value(node, None)
         elif isinstance(node, Sql):
             sql = self.checked(node)
         else:

@@ -333,10 +333,17 @@ class OperandReader:
         """SQL of an operand, whose overflow is an error of the database."""
         return self.dialect.checked_int(node.sql) if node.unchecked else node.sql
 
+    def json_value(self, node: Path, kind: Kind | None) -> str:
+        """SQL of the value at a path; an application's own column may also hold text that is no JSON."""
+        column = self.dialect.quote(node.column)
+        if self.columns[node.column].adopted:
+            column = self.dialect.valid_json(column)
+        return self.dialect.json_value(column, node.keys, kind)
+
     def rendered(self, node: Operand, kind: Kind, field: str, *, unchecked: bool = False) -> str:
         """SQL of an operand in the kind that it is compared in, beside what messages call `field`."""
         if isinstance(node, Path):
-            return self.dialect.json_value(self.dialect.quote(node.column), node.keys, kind)
+            return self.json_value(node, kind)
         if isinstance(node, Value):
             return self.mark(node, kind, field)
         if isinstance(node, Null):

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from app_kernel.core import clock
 from app_kernel.core.errors import InvalidQuery, UnsupportedValue
 from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.kinds import INT64_MAX, INT64_MIN, Kind, as_kind, check_text, kind_of, kind_of_type
@@ -234,6 +235,8 @@ def encoder(dialect: Dialect, field: str, kind: Kind, given: Kind, *, pattern: b
         return _text_encoder(dialect, field, check_text)
     if kind is given is Kind.INT and kind not in dialect.encoders:
         return _as_it_is
+    if (kind, given) == (Kind.STR, Kind.DATETIME) and field not in _TIMESTAMPS:
+        raise InvalidQuery(f"[{field}] holds text, not datetimes; only the kernel's own times compare with both.")
     convert = _as_it_is if kind is given or kind is Kind.VARIANT else _CONVERSIONS[kind, given]
 
     def encode(value: Any) -> Any:
@@ -248,6 +251,10 @@ def encoder(dialect: Dialect, field: str, kind: Kind, given: Kind, *, pattern: b
             raise InvalidQuery(f"[{field}]: {problem}") from None
 
     return encode
+
+
+_TIMESTAMPS = frozenset({"created_at", "updated_at", "deleted_at", "_at"})
+"""Fields whose text the kernel writes, in one form, so that an aware datetime can be put beside it."""
 
 
 def _text_encoder(dialect: Dialect, field: str, check: Callable[[str, str], None]) -> Callable[[Any], Any]:
@@ -314,6 +321,7 @@ def _to_uuid_text(value: str) -> str:
 
 _CONVERSIONS: dict[tuple[Kind, Kind], Callable[[Any], Any]] = {
     (Kind.STR, Kind.UUID): str,
+    (Kind.STR, Kind.DATETIME): clock.to_text,
     (Kind.INT, Kind.BOOL): int,
     (Kind.BIGINT, Kind.INT): _as_it_is,
     (Kind.FLOAT, Kind.INT): _to_exact_float,
@@ -326,5 +334,6 @@ _CONVERSIONS: dict[tuple[Kind, Kind], Callable[[Any], Any]] = {
     (Kind.DATETIME, Kind.STR): _to_datetime,
     (Kind.DATE, Kind.STR): _to_date,
     (Kind.UUID, Kind.STR): _to_uuid_text,
-} | {(kind, kind): _as_it_is for kind in Kind if kind not in {Kind.UNKNOWN, Kind.VARIANT}}
+    **{(kind, kind): _as_it_is for kind in Kind if kind not in {Kind.UNKNOWN, Kind.VARIANT}},
+}
 """From (kind of the slot, kind of the value's type)."""

@@ -98,12 +98,17 @@ class Writes:
         return table
 
     async def _retry(self, attempt: Callable[[], Awaitable[R]]) -> R:
+        fact: SchemaFact = SchemaStale()
         for _ in range(RETRIES):
             try:
                 return await attempt()
-            except SchemaFact:
+            except SchemaFact as exc:
+                fact = exc
                 self._schema.forget()
-        raise Unavailable("The schema of the database kept changing while this was written; nothing was changed.")
+        if isinstance(fact, SchemaStale):
+            raise Unavailable("The schema of the database kept changing while this was written; nothing was changed.")
+        # Not the schema that the store knows: a trigger or a view of the application's asks for what is not there.
+        raise Unavailable(f"The database refuses this write; nothing was changed: {fact}.") from fact
 
     def _plan(
         self,
@@ -175,8 +180,7 @@ def missing_kinds(table: EntityTable, given: Mapping[str, Any]) -> dict[str, tup
                 needs[field] = (Kind.UNKNOWN, None)
             continue
         kind = kind_of(field, value)
-        if column is None or not column.physical:
-            needs[field] = (kind, value)
-        elif merged(column.kind, kind, value) is not column.kind and not column.generated:
+        fits = column is not None and column.physical and merged(column.kind, kind, value) is column.kind
+        if column is None or not (fits or column.generated):
             needs[field] = (kind, value)
     return needs if needs or not table.ready else None

@@ -33,7 +33,7 @@ class KernelApp(FastAPI):
         for feature in reversed(kernel.features):
             for layer in reversed(feature.middleware):
                 app = layer(app, kernel)
-        return _quiet_lifespan(app)
+        return QuietLifespan(app)
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with problem+json where FastAPI documents its own error bodies."""
@@ -41,6 +41,7 @@ class KernelApp(FastAPI):
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         if "Problem" not in schemas:
             schemas["Problem"] = SCHEMA
+            _prefix_token_url(document, self.state.api_prefix)
             for path in document.get("paths", {}).values():
                 for operation in path.values():
                     _describe_errors(operation)
@@ -49,18 +50,29 @@ class KernelApp(FastAPI):
         return document
 
 
+def _prefix_token_url(document: dict[str, Any], api_prefix: str) -> None:
+    """The Authorize button of /docs asks where the routes are, which only the whole application knows."""
+    for scheme in document["components"].get("securitySchemes", {}).values():
+        flow = scheme.get("flows", {}).get("password")
+        if flow is not None and not flow["tokenUrl"].startswith("/"):
+            flow["tokenUrl"] = f"{api_prefix}/{flow['tokenUrl']}".lstrip("/")
+
+
 def _describe_errors(operation: Any) -> None:
     responses = operation.get("responses", {}) if isinstance(operation, dict) else {}
     if "HTTPValidationError" in str(responses.get("422", "")):
         responses["422"] = {"description": "The request does not validate", "content": PROBLEM_CONTENT}
 
 
-def _quiet_lifespan(app: ASGIApp) -> ASGIApp:
-    """Leaves the traceback of a failed start-up to the one line that the kernel logs about it."""
+class QuietLifespan:
+    """Pure ASGI: leaves the traceback of a failed start-up to the one line that the kernel logs about it."""
 
-    async def quiet(scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            await app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
 
         async def send_quietly(message: Message) -> None:
@@ -68,6 +80,4 @@ def _quiet_lifespan(app: ASGIApp) -> ASGIApp:
                 message = {"type": message["type"], "message": ""}
             await send(message)
 
-        await app(scope, receive, send_quietly)
-
-    return quiet
+        await self.app(scope, receive, send_quietly)

@@ -43,9 +43,11 @@ class Lifespan:
     @asynccontextmanager
     async def _serve(self, app: FastAPI) -> AsyncIterator[None]:
         kernel: Kernel = app.state.kernel
+        failures: list[Exception] = []
         async with AsyncExitStack() as opened:
             with in_context(Context(kernel=kernel)):
                 await self._start(app, kernel, opened)
+            opened.push_async_callback(self._run_shutdown_hooks, app, kernel, failures)
             kernel.ready = True
             _log.info("service_started", service=kernel.name, version=app.version)
             try:
@@ -53,6 +55,8 @@ class Lifespan:
             finally:
                 kernel.ready = False
                 _log.info("service_stopping", service=kernel.name)
+        if failures:
+            raise failures[0]
 
     async def _start(self, app: FastAPI, kernel: Kernel, opened: AsyncExitStack) -> None:
         hooks, features = self._hooks, kernel.features
@@ -75,8 +79,15 @@ class Lifespan:
         with _step("on_startup"):
             for hook in hooks.on_startup:
                 await _call(hook, app)
-        for hook in reversed(hooks.on_shutdown):
-            opened.push_async_callback(_shut_down, hook, app, kernel)
+
+    async def _run_shutdown_hooks(self, app: FastAPI, kernel: Kernel, failures: list[Exception]) -> None:
+        with in_context(Context(kernel=kernel)):
+            for hook in self._hooks.on_shutdown:
+                try:
+                    await _call(hook, app)
+                except Exception as exc:  # noqa: BLE001 - raised when everything else has been closed
+                    _log.error("shutdown_failed", step="on_shutdown", error=type(exc).__name__, exc_info=exc)
+                    failures.append(exc)
 
 
 @contextmanager
@@ -105,11 +116,6 @@ def _refuse_shadowed_routes(app: FastAPI, kernel: Kernel) -> None:
     problems = find_shadowed_routes(app, kernel.features)
     if problems:
         raise ConfigurationError(problems)
-
-
-async def _shut_down(hook: Hook, app: FastAPI, kernel: Kernel) -> None:
-    with in_context(Context(kernel=kernel)):
-        await _call(hook, app)
 
 
 async def _call(hook: Hook, app: FastAPI) -> None:

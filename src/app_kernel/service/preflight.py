@@ -53,9 +53,12 @@ def find_problems(config: ServiceConfig) -> list[str]:
 
 
 def complete(config: ServiceConfig, name: str | None) -> ServiceConfig:
-    """The settings with the settled name, and with a secret to sign with where none is set: a random one."""
+    """The settings with the settled name, and with a secret to sign with where none is set: a random one.
+
+    With them the features can be made, and say what else is wrong, also where the settings are refused.
+    """
     changes: dict[str, str] = {"name": name or "unnamed"}
-    if config.auth_enabled and config.jwt_secret is None:
+    if config.auth_enabled and not (config.jwt_secret or "").strip():
         changes["jwt_secret"] = secrets.token_urlsafe(48)
     return config.with_values(**changes)
 
@@ -174,7 +177,7 @@ def _file_problems(config: ServiceConfig) -> Iterator[str]:
         yield from (problem.replace("database_name", label, 1) for problem in exc.problems)
         return
     text = unquote(config.database_url.partition("://")[2].partition("?")[0])
-    if text.strip("/") in ("", ":memory:"):
+    if text in ("", "/", ":memory:", "/:memory:"):
         return
     problem = _path_problem(Path(text[1:])) if "\0" not in text else "the path has a NUL in it"
     if problem is not None:

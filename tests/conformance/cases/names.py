@@ -2,17 +2,23 @@
 
 from typing import Any
 
-RESERVED_WORDS = """
-order group user select table index where from key primary values default check column constraint join union all and or
-not null true false limit offset insert update delete create drop alter view trigger database schema grant revoke
-transaction begin commit rollback case when then else end as on in is like between exists distinct having by asc desc
-cast collate references foreign unique set into having rowid oid _rowid_ current_date current_timestamp analyze do
-window over partition rank system option condition interval range rows usage lateral array any some both leading end
-authorization binary session_user current_user initially deferrable placing symmetric verbose freeze ilike isnull notnull
-""".split()
+# fmt: off
+RESERVED_WORDS = [
+    "order", "group", "user", "select", "table", "index", "where", "from", "key", "primary", "values", "default",
+    "check", "column", "constraint", "join", "union", "all", "and", "or", "not", "null", "true", "false", "limit",
+    "offset", "insert", "update", "delete", "create", "drop", "alter", "view", "trigger", "database", "schema",
+    "grant", "revoke", "transaction", "begin", "commit", "rollback", "case", "when", "then", "else", "end", "as",
+    "on", "in", "is", "like", "between", "exists", "distinct", "having", "by", "asc", "desc", "cast", "collate",
+    "references", "foreign", "unique", "set", "into", "rowid", "oid", "_rowid_", "current_date", "current_timestamp",
+    "analyze", "do", "window", "over", "partition", "rank", "system", "option", "condition", "interval", "range",
+    "rows", "usage", "lateral", "array", "any", "some", "both", "leading", "authorization", "binary", "session_user",
+    "current_user", "initially", "deferrable", "placing", "symmetric", "verbose", "freeze", "ilike", "isnull",
+    "notnull",
+]
+# fmt: on
 
 ENTITIES = [
-    *dict.fromkeys(word for word in RESERVED_WORDS),
+    *RESERVED_WORDS,
     "_",
     "_private",
     "a",
@@ -22,11 +28,10 @@ ENTITIES = [
     "history",
     "xhistory",
     "histories",
-    "kernel",
     "kernels",
     "akernel_x",
     "X_META",
-    "sqlite",
+    "sqlite3",
     "pg_class",
     "pg_catalog",
     "information_schema",
@@ -39,7 +44,7 @@ ENTITIES = [
 ]
 
 FIELDS = [
-    *dict.fromkeys(word for word in RESERVED_WORDS if not word.startswith("_")),
+    *(word for word in RESERVED_WORDS if word not in {"rowid", "oid", "_rowid_"}),
     "a",
     "A1",
     "camelCase",
@@ -83,9 +88,9 @@ NEVER_NAMES: list[Any] = [
     "a\x00",
     "é",
     "aé",
-    "ａ",
+    "\uff41",
     "\u212a",
-    "а",  # noqa: RUF001 - a Cyrillic letter
+    "\u0430",
     "🙂",
     "\ud800",
     "%",
@@ -112,8 +117,22 @@ NEVER_NAMES: list[Any] = [
     object,
 ]
 
-NEVER_ENTITIES: list[Any] = [*NEVER_NAMES, "x" * 56, "x" * 300]
-NEVER_FIELDS: list[Any] = [*NEVER_NAMES, "x" * 64, "x" * 300, "_", "_x", "_action", "_at", "_actor", "_comment"]
+NEVER_ENTITIES: list[Any] = [*NEVER_NAMES, "sqlite", "SQLite", "x" * 56, "x" * 300]
+NEVER_FIELDS: list[Any] = [
+    *NEVER_NAMES,
+    "rowid",
+    "ROWID",
+    "oid",
+    "_rowid_",
+    "x" * 64,
+    "x" * 300,
+    "_",
+    "_x",
+    "_action",
+    "_at",
+    "_actor",
+    "_comment",
+]
 
 KERNELS = [
     "kernel_users",
@@ -122,10 +141,20 @@ KERNELS = [
     "Kernel_Catalog",
     "KERNEL_X",
     "kernel_",
+    "kernel",
+    "Kernel",
     "kernel_users_history",
     "Kernel_Users_HISTORY",
 ]
-HISTORIES = ["x_history", "X_HISTORY", "widgets_history", "WIDGETS_HISTORY", "widgets_History", "_history", "a_history_history"]
+HISTORIES = [
+    "x_history",
+    "X_HISTORY",
+    "widgets_history",
+    "WIDGETS_HISTORY",
+    "widgets_History",
+    "_history",
+    "a_history_history",
+]
 
 IDS = [
     "a",
@@ -153,11 +182,11 @@ IDS = [
     "ss",
     "ﬀ",
     "ff",
-    "Ａ",
+    "\uff21",
     "İ",
     "i",
     "I",
-    "ı",
+    "\u0131",
     "🙂",
     "'",
     '"',

@@ -76,5 +76,21 @@ REFUSED_ORDERS = [
 REFUSED_PAGES: list[dict[str, Any]] = [
     {name: value}
     for name in ("limit", "offset")
-    for value in (-1, -(2**63), 2**63, 10**30, "1", "x", "1; DROP TABLE things", "", 1.0, 1.5, True, False, [], {}, b"1")
+    for value in (
+        -1,
+        -(2**63),
+        2**63,
+        10**30,
+        "1",
+        "x",
+        "1; DROP TABLE things",
+        "",
+        1.0,
+        1.5,
+        True,
+        False,
+        [],
+        {},
+        b"1",
+    )
 ]

@@ -109,7 +109,9 @@ TRANSACTIONS = [
     Case(
         "a statement that fails leaves nothing behind and nothing locked",
         save("notes", {"id": "a", "x": 1}),
-        execute("INSERT INTO [notes] ([id], [x]) SELECT 'b', 1 UNION ALL SELECT 'a', 1").raises("UniqueViolation", "id"),
+        execute("INSERT INTO [notes] ([id], [x]) SELECT 'b', 1 UNION ALL SELECT 'a', 1").raises(
+            "UniqueViolation", "id"
+        ),
         count("notes").gives(1),
         save("notes", {"id": "b"}).has(_version=1),
     ),
@@ -178,6 +180,31 @@ DEFINITIONS = [
         history("notes", "a").lists("y", "text"),
         RESTART,
         get("notes", "b").has(x="text", y={"a": 1}),
+    ),
+    Case(
+        "a table that the application makes in place of a dropped one is the application's",
+        save("notes", {"id": "a", "x": 1, "y": "text"}),
+        execute("DROP TABLE [notes]"),
+        execute("CREATE TABLE [notes] ([id] {key}, [x] {int}, [y] {text} NOT NULL)"),
+        save("notes", {"id": "b", "x": 5}).raises("MissingValue", "[y]"),
+        save("notes", {"id": "b", "x": True, "y": "007"}).has(x=True, y="007", _version=1),
+        save("notes", {"id": "b", "y": 5}).raises("UnsupportedValue", "[y]"),
+        save("notes", {"id": "b", "x": "text"}).raises("UnsupportedValue", "[x]"),
+        history("notes", "b").lists("y", "007"),
+        history("notes", "a").lists("y", "text"),
+        RESTART,
+        get("notes", "b").has(x=True, y="007"),
+    ),
+    Case(
+        "a history that would alter what is copied into it is refused",
+        save("notes", {"id": "a", "x": 1}),
+        execute("DROP TABLE [notes]"),
+        execute("CREATE TABLE [notes] ([id] {key}, [x] {text})"),
+        save("notes", {"id": "b", "x": "007"}).raises("UnsupportedTable", "notes_history", "rename"),
+        get("notes", "b").gives(None),
+        execute("ALTER TABLE [notes_history] RENAME TO [notes_before]"),
+        save("notes", {"id": "b", "x": "007"}).has(x="007"),
+        history("notes", "b").lists("x", "007"),
     ),
     Case(
         "a table that was dropped with its history starts anew",

@@ -17,7 +17,6 @@ def nested(levels: int) -> list[Any]:
     return value
 
 
-
 KEPT: dict[str, Any] = {
     "the empty text": "",
     "a space": " ",
@@ -104,7 +103,7 @@ KEPT: dict[str, Any] = {
     "JSON with keys that look like SQL": {"a b": 1, "it's": 2, '"': 3, "": 4, "$": 5, "a.b": 6, "[0]": 7, "?": 8},
     "JSON with text of all sorts": ["", " ", "007", "👍", '"', "\\", "\n"],
     "JSON with a key that variants use": {"$kind": "decimal", "value": "1"},
-    "JSON 50 levels deep": nested(50)
+    "JSON 50 levels deep": nested(50),
 }
 
 MOVED_TO_UTC: dict[str, tuple[datetime, datetime]] = {

@@ -34,6 +34,16 @@ class Dialect:
         encoder = self.encoders.get(kind)
         return value if encoder is None else encoder(value)
 
+    def read(self, kind: Kind, stored: Any) -> Any:
+        """A value that is not None as the driver gives it, read as `kind`; as stored where it does not read so."""
+        decode = self.decoders.get(kind)
+        if decode is None:
+            return stored
+        try:
+            return decode(stored)
+        except (ValueError, TypeError, ArithmeticError, KeyError, AttributeError):
+            return stored
+
     def natural_kind(self, declared: str) -> Kind:
         """What a column that the application declared holds, as far as its type tells; UNKNOWN when it does not."""
         raise NotImplementedError
@@ -55,6 +65,10 @@ class Dialect:
     def like(self, operand: str, pattern: str, *, fold_case: bool) -> str:
         """A LIKE with backslash as its escape; with `fold_case`, ASCII letters match in either case."""
         raise NotImplementedError
+
+    def valid_json(self, column: str) -> str:
+        """The column where its text is JSON, else NULL."""
+        return column
 
     def json_value(self, column: str, path: Sequence[str], kind: Kind | None) -> str:
         """The value at `path` if it is of `kind`, else NULL; with None, whatever is there, NULL where nothing is."""
@@ -130,8 +144,8 @@ class Dialect:
 
     # Definitions.
 
-    def column_type(self, kind: Kind) -> str:
-        """The type of a new column."""
+    def column_type(self, kind: Kind, *, adopted: bool) -> str:
+        """The type of a new column; an `adopted` table, which the application made, may allow only some types."""
         return self.types[kind]
 
     def create_table(self, name: str) -> str:
@@ -150,8 +164,8 @@ class Dialect:
         """A new column that may be NULL."""
         return f"ALTER TABLE {self.quote(table_name)} ADD COLUMN {self.quote(column)} {declared}"
 
-    def retype_column(self, table_name: str, column: str, old: Kind, new: Kind) -> list[str]:
-        """The statements that turn a column of the store's own into another kind, values converted."""
+    def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> list[str]:
+        """The statements that turn a column of the store's own into another kind and type, values converted."""
         raise NotImplementedError
 
     def create_index(self, index_name: str, table_name: str, fields: Sequence[str], *, unique: bool) -> str:

@@ -23,9 +23,10 @@ _HOLDS: dict[str, frozenset[Kind]] = {
     "INTEGER": frozenset({Kind.INT, Kind.BOOL}),
     "TEXT": _TEXT_KINDS,
     "REAL": frozenset({Kind.FLOAT}),
-    "BLOB": frozenset({Kind.BYTES}) | _TEXT_KINDS,
-    "NUMERIC": frozenset({Kind.INT, Kind.BOOL, Kind.FLOAT, Kind.DECIMAL, Kind.DATETIME, Kind.DATE, Kind.STR}),
+    "BLOB": frozenset(Kind) - {Kind.UNKNOWN},
+    "NUMERIC": frozenset(Kind) - {Kind.UNKNOWN, Kind.BIGINT, Kind.BYTES, Kind.VARIANT},
 }
+"""What each affinity can hold; what a value looks like decides in NUMERIC, so each is looked at once it is stored."""
 _NATURAL = {"INTEGER": Kind.INT, "TEXT": Kind.STR, "REAL": Kind.FLOAT, "BLOB": Kind.BYTES}
 _JSON_TYPES = {
     Kind.STR: ("'text'",),
@@ -116,6 +117,9 @@ class SqliteDialect(Dialect):
             operand, pattern = f"LOWER({operand})", f"LOWER({pattern})"
         return f"{operand} LIKE {pattern} ESCAPE '\\'"
 
+    def valid_json(self, column: str) -> str:
+        return f"(CASE WHEN json_valid({column}) THEN {column} END)"
+
     def json_value(self, column: str, path: Sequence[str], kind: Kind | None) -> str:
         where = "'$" + "".join(f'."{key}"' for key in path) + "'"
         value = f"json_extract({column}, {where})"
@@ -137,11 +141,15 @@ class SqliteDialect(Dialect):
     def page(self, limit: int | None, offset: int | None) -> str:
         return super().page(-1 if limit is None and offset else limit, offset)
 
-    def retype_column(self, table_name: str, column: str, old: Kind, new: Kind) -> list[str]:
+    def column_type(self, kind: Kind, *, adopted: bool) -> str:
+        # A STRICT table allows the plain types only, which are named as the affinities are.
+        return affinity(self.types[kind]) if adopted else self.types[kind]
+
+    def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> list[str]:
         # SQLite cannot retype a column, and its affinity would alter values on the way: they move to a new one.
         table, name, moved = self.quote(table_name), self.quote(column), self.quote(f"kernel_moved_{column}"[:63])
         return [
-            f"ALTER TABLE {table} ADD COLUMN {moved} {self.types[new]}",
+            f"ALTER TABLE {table} ADD COLUMN {moved} {declared}",
             f"UPDATE {table} SET {moved} = {CONVERT_FUNCTION}('{old}', '{new}', {name}) WHERE {name} IS NOT NULL",
             # Views and triggers that name the column would each stop both; what they say is true again after them.
             "PRAGMA writable_schema = ON",

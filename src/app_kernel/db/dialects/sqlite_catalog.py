@@ -27,7 +27,9 @@ class SqliteQueries:
     def list_columns(self, table: str) -> Query:
         """name, declared type, generated: the columns of a table; none when there is no such table."""
         return (
-            "SELECT c.name, CASE c.type WHEN '' THEN 'BLOB' ELSE c.type END, c.hidden IN (2, 3)"
+            # No type, and ANY in a STRICT table, keep every value as it is; so does BLOB, everywhere.
+            "SELECT c.name, CASE WHEN c.type = '' OR (upper(c.type) = 'ANY' AND (SELECT strict FROM"
+            " pragma_table_list(m.name) WHERE schema = 'main')) THEN 'BLOB' ELSE c.type END, c.hidden IN (2, 3)"
             " FROM sqlite_master m JOIN pragma_table_xinfo(m.name) c"
             " WHERE m.type = 'table' AND m.name = ? AND c.hidden <> 1 ORDER BY c.cid",
             (table,),
@@ -69,6 +71,10 @@ class SqliteQueries:
             " AND instr(lower(m.sql), lower(?)) > 0",
             (table, column),
         )
+
+    def find_value(self, table: str, column: str) -> Query:
+        """A row, if the column holds anything."""
+        return (f'SELECT 1 FROM "{table}" WHERE "{column}" IS NOT NULL LIMIT 1', ())
 
     def find_beyond(self, table: str, column: str, limit: int) -> Query:
         """A row, if the column holds an integer beyond plus or minus `limit`."""

@@ -18,6 +18,7 @@ from app_kernel.core.errors import DatabaseClosed, InvalidQuery, StorageReadOnly
 from app_kernel.db.dialects.sqlite import SqliteDialect
 from app_kernel.db.drivers.base import Driver, Row, Unit, Work
 from app_kernel.db.drivers.sqlite_connection import (
+    FORGET_DROPPED,
     GENERATION,
     bump_generation,
     connect,
@@ -63,13 +64,16 @@ class SqliteDriver(Driver):
             self._path = str(Path(self._temporary) / "memory.db")
             self._synchronous = "OFF"
         else:
-            _make_directory(self._path)
+            self._path = _make_directory(self._path)
         try:
             self._writer = SqliteWriter(self._open_writer, Path(self._path).name)
             await self._writer.open()
-            self._reader = self._open_reader(busy_seconds=0)
+            # Opening may meet another process that recovers the file, so only reading does without waiting.
+            self._reader = self._open_reader(busy_seconds=self._busy_seconds)
         except apsw.Error as exc:
+            await self._writer.close()
             raise to_ours(exc) from exc
+        self._reader.set_busy_handler(None)
         self._reader.set_progress_handler(self._is_over_budget, PROGRESS_STEPS)
         self._readers = _ReaderThreads(self)
         self.generation = self._writer.generation
@@ -132,10 +136,15 @@ class SqliteDriver(Driver):
         def work() -> Work[tuple[tuple[tuple[str, ...], list[Row]], int]]:
             connection = writer.connection
             before = connection.pragma("schema_version")
-            answer = run_statement(connection, sql, params)
+            connection.set_progress_handler(deadline_handler(self._statement_seconds), PROGRESS_STEPS)
+            try:
+                answer = run_statement(connection, sql, params)
+            finally:
+                connection.set_progress_handler(None)
             if not connection.in_transaction:
                 raise InvalidQuery("execute() cannot end the transaction that it runs in.")
             if connection.pragma("schema_version") != before:
+                connection.execute(FORGET_DROPPED)
                 writer.moved_on(bump_generation(connection))
             yield from ()
             return answer, writer.generation
@@ -183,9 +192,12 @@ class _ReaderThreads:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._waiting = 0
+        self._closed = False
 
     async def run(self, work: Callable[[apsw.Connection], T]) -> T:
         """What `work` returns for a reading connection, in a thread; raises QueryTimeout when it takes too long."""
+        if self._closed:
+            raise DatabaseClosed
         future: Future[T] = Future()
         self._waiting += 1
         if len(self._threads) < min(READER_THREADS, self._waiting):
@@ -201,6 +213,7 @@ class _ReaderThreads:
             self._waiting -= 1
 
     async def close(self) -> None:
+        self._closed = True
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -232,10 +245,11 @@ def _fetch_with_generation(connection: apsw.Connection, sql: str, params: Sequen
     return rows, read_generation(connection)
 
 
-def _make_directory(path: str) -> None:
-    """The file's directory, made if it is missing."""
-    directory = Path(path).expanduser().absolute().parent
+def _make_directory(path: str) -> str:
+    """Makes the file's directory if it is missing; the file's absolute path."""
+    file = Path(path).expanduser().absolute()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise Unavailable(f"The database's directory cannot be made: {exc.strerror}.") from exc
+    return str(file)

@@ -14,6 +14,11 @@ from app_kernel.db.kinds import Kind
 
 GENERATION = "SELECT value FROM kernel_meta WHERE key = 'generation'"
 BUMP_GENERATION = "UPDATE kernel_meta SET value = value + 1 WHERE key = 'generation' RETURNING value"
+FORGET_DROPPED = (
+    "UPDATE kernel_catalog SET adopted = 1 WHERE adopted = 0"
+    " AND entity NOT IN (SELECT name FROM sqlite_master WHERE type = 'table')"
+)
+"""A table that the application makes in place of a dropped one is its own; the kinds stay, for the history's sake."""
 STATEMENT_CACHE = 512
 CACHE_KIB = 16000
 
@@ -33,7 +38,7 @@ def connect(path: str, *, read_only: bool, synchronous: str, busy_seconds: float
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
     if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_write_ahead_log(connection, busy_seconds)
     for pragma in (
         f"synchronous = {synchronous}",
         f"cache_size = -{CACHE_KIB}",
@@ -46,6 +51,20 @@ def connect(path: str, *, read_only: bool, synchronous: str, busy_seconds: float
     if not read_only:
         connection.create_scalar_function(CONVERT_FUNCTION, _convert, 3, deterministic=True)
     return connection
+
+
+def _use_write_ahead_log(connection: apsw.Connection, busy_seconds: float) -> None:
+    """Turns the file to WAL; where several connections do that to a new file at once, SQLite does not wait."""
+    deadline = time.monotonic() + busy_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except apsw.BusyError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.002)
+        else:
+            return
 
 
 def read_generation(connection: apsw.Connection) -> int:
@@ -88,11 +107,19 @@ def _wait_for_lock(seconds: float) -> Callable[[int], bool]:
 
 
 def _compare_numbers(left: str, right: str) -> int:
-    try:
-        a, b = Decimal(left), Decimal(right)
-    except InvalidOperation:
-        return (left > right) - (left < right)
+    """Numbers by value, before any text that is none, which compares as text: a total order, as SQLite needs it."""
+    a, b = _number(left), _number(right)
+    if a is None or b is None:
+        return (a is None) - (b is None) or (left > right) - (left < right)
     return (a > b) - (a < b)
+
+
+def _number(text: str) -> Decimal | None:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
 
 
 _dialect = SqliteDialect()

@@ -42,6 +42,7 @@ _BY_TYPE: tuple[tuple[type[apsw.Error], type[StoreError]], ...] = (
     (apsw.ReadOnlyError, StorageReadOnly),
     (apsw.InterruptError, QueryTimeout),
     (apsw.TooBigError, UnsupportedValue),
+    (apsw.MismatchError, ConstraintViolation),
 )
 
 
@@ -69,8 +70,10 @@ def _constraint(exc: apsw.ConstraintError, text: str) -> ConstraintViolation:
             "A foreign key refuses this: it refers to a row that is not there, or that others need."
         )
     if code == apsw.SQLITE_CONSTRAINT_DATATYPE:
-        return ConstraintViolation(f"[{field}] cannot hold this type of value.", field=field)
-    return ConstraintViolation(f"A constraint of the table refuses this: {field}.", field=field)
+        column = text.rpartition(".")[2]
+        return ConstraintViolation(f"[{column}] cannot hold this type of value.", field=column)
+    # Of a CHECK, SQLite tells the name or the expression; of RAISE in a trigger, what the application says there.
+    return ConstraintViolation(f"A constraint of the table refuses this: {field or text}.")
 
 
 def _fields(text: str) -> str | None:

@@ -60,6 +60,8 @@ class SqliteWriter:
         self._thread = threading.Thread(target=self._run, name=f"sqlite-writer-{name}", daemon=True)
         self._opened: Future[None] = Future()
         self._closed = False
+        self._held: Job | None = None
+        """The job that comes next, because it must run alone."""
         self.generation = 0
 
     async def open(self) -> None:
@@ -91,14 +93,17 @@ class SqliteWriter:
             self.generation = read_generation(self.connection)
             self._seen = self.connection.data_version()
         except BaseException as exc:  # noqa: BLE001 - open() raises it in the task that waits
-            self._opened.set_exception(to_ours(exc) if isinstance(exc, apsw.Error) else exc)
+            self._opened.set_exception(_ours(exc))
             return
         self._opened.set_result(None)
         try:
-            held: Job | None = None
-            while (job := held or self._queue.get()) is not None:
-                group, held, last = self._gather(job)
-                self._run_group(group)
+            while (job := self._held or self._queue.get()) is not None:
+                group, self._held, last = self._gather(job)
+                try:
+                    self._run_group(group)
+                except BaseException as exc:  # noqa: BLE001 - whatever it was, those who wait hear of it
+                    for waiting in group:
+                        waiting.error = _ours(exc)
                 _deliver(group)
                 if last:
                     break
@@ -120,6 +125,20 @@ class SqliteWriter:
             group.append(job)
         return group, None, False
 
+    def _waiting(self) -> list[Job]:
+        """The jobs that wait, taken out of the queue; a request to stop stays in it."""
+        jobs = [] if self._held is None else [self._held]
+        self._held = None
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                return jobs
+            if job is None:
+                self._queue.put(None)
+                return jobs
+            jobs.append(job)
+
     def _run_group(self, group: list[Job]) -> None:
         group[:] = [job for job in group if not job.future.cancelled()]
         if not group:
@@ -129,6 +148,7 @@ class SqliteWriter:
         except apsw.Error as exc:
             # Whoever holds the lock would make each of them wait in turn, so all hear of it now.
             self._rollback()
+            group.extend(self._waiting())
             for job in group:
                 job.error = _ours(exc)
             return
@@ -203,6 +223,8 @@ class SqliteWriter:
             # SQLite has rolled back by itself: the failure that brought us here said so.
             if self.connection.in_transaction:
                 raise
+        # A retype that failed midway leaves this on, and no rollback turns it off.
+        self.connection.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 0)
 
     def moved_on(self, generation: int) -> None:
         """Called by a unit that changed the schema, in the writer's thread."""
@@ -258,8 +280,11 @@ def _deliver(group: list[Job]) -> None:
     for job in group:
         by_loop.setdefault(job.loop, []).append(job)
     for loop, jobs in by_loop.items():
-        if not loop.is_closed():
+        try:
             loop.call_soon_threadsafe(_deliver_all, jobs)
+        except RuntimeError:
+            # The loop was closed meanwhile, so nobody waits there any more; the others must not suffer for it.
+            continue
 
 
 def _deliver_all(jobs: list[Job]) -> None:
