@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,11 +44,6 @@ def paired_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]
     if len(ours) != len(theirs) or not ours:
         raise ValueError("paired samples need the same number of rounds, at least one")
     return [mine / other for mine, other in zip(ours, theirs, strict=True)]
-
-
-def ratio_of_medians(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """One figure for the table: the median of ours over the median of theirs."""
-    return median(ours) / median(theirs)
 
 
 def turns(names: Sequence[Name], rounds: int) -> Iterator[Name]:

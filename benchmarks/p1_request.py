@@ -43,7 +43,7 @@ def _in_process(group: Group, settings: Settings, folder: Path) -> None:
         if f"kernel {form}" not in samples:
             continue
         ours, theirs = samples[f"kernel {form}"], samples[f"bare {form}"]
-        ratios = paired_ratios(ours, theirs)
+        ratios = tuple(paired_ratios(ours, theirs))
         for kind, pick in (("median", median), ("minimum", min)):
             group.rows.append(
                 Row(
@@ -53,7 +53,7 @@ def _in_process(group: Group, settings: Settings, folder: Path) -> None:
                     peer="bare FastAPI",
                     theirs=float(pick(theirs)),
                     goal=Goal("<=", 1.3),
-                    spread=(min(ratios), max(ratios)) if kind == "median" else None,
+                    ratios=ratios if kind == "median" else (),
                 )
             )
     if result["layers"]:
@@ -124,7 +124,6 @@ def http_rows(figure: str, ours: list[Result], peer: str, theirs: list[Result], 
     cpu = [result.server_cpu_us or 0.0 for result in ours], [result.server_cpu_us or 0.0 for result in theirs]
     rows = []
     for what, unit, (mine, other), bound in ((figure, "/s", speed, goal), (f"{figure}, CPU", "us", cpu, None)):
-        ratios = paired_ratios(mine, other)
         rows.append(
             Row(
                 figure=what,
@@ -133,7 +132,7 @@ def http_rows(figure: str, ours: list[Result], peer: str, theirs: list[Result], 
                 peer=peer,
                 theirs=median(other),
                 goal=bound,
-                spread=(min(ratios), max(ratios)),
+                ratios=tuple(paired_ratios(mine, other)),
             )
         )
     return rows

@@ -82,7 +82,6 @@ def _rows(results: Results, wanted: Any, synchronous: str) -> list[Row]:
             continue
         ours = [result["per_second"] for result in results[f"kernel {figure}"]]
         theirs = [result["per_second"] for result in results[against]]
-        ratios = paired_ratios(ours, theirs)
         rows.append(
             Row(
                 figure=f"{_named(figure)}, {synchronous}",
@@ -91,7 +90,7 @@ def _rows(results: Results, wanted: Any, synchronous: str) -> list[Row]:
                 peer=f"{SPELLED[peer]}, {verb.rpartition(' ')[2]} caller(s)",
                 theirs=median(theirs),
                 goal=goal,
-                spread=(min(ratios), max(ratios)),
+                ratios=tuple(paired_ratios(ours, theirs)),
             )
         )
     return rows

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
@@ -31,7 +32,11 @@ class Goal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One comparison; `compared` is what the goal judges: ours / peer, or ours - peer for differences."""
+    """One comparison; `compared` is what the goal judges: ours / peer, or ours - peer for differences.
+
+    Where `ratios` of the single rounds are given, it is their median: both sides of a round ran next to each other in
+    time, so what else the machine did meanwhile cancels out better than in the ratio of two medians.
+    """
 
     figure: str
     unit: str
@@ -40,11 +45,13 @@ class Row:
     theirs: float
     goal: Goal | None = None
     difference: bool = False
-    spread: tuple[float, float] | None = None
+    ratios: tuple[float, ...] = ()
 
     @property
     def compared(self) -> float:
         """The ratio, or the difference where the goal is one."""
+        if self.ratios:
+            return median(self.ratios)
         return self.ours - self.theirs if self.difference else self.ours / self.theirs
 
     @property
@@ -55,8 +62,8 @@ class Row:
     def cells(self) -> list[str]:
         """The row as Markdown cells."""
         compared = f"{self.compared:+.2f} {self.unit}" if self.difference else f"{self.compared:.2f}x"
-        if self.spread is not None:
-            compared += f" ({self.spread[0]:.2f}-{self.spread[1]:.2f})"
+        if self.ratios:
+            compared += f" ({min(self.ratios):.2f}-{max(self.ratios):.2f})"
         met = {True: "yes", False: "**no**", None: ""}[self.met]
         goal = "" if self.goal is None else str(self.goal)
         ours, theirs = number(self.ours, self.unit), number(self.theirs, self.unit)

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conformance.summary import pytest_terminal_summary
 from tools.services import services
+
+__all__ = ["pytest_terminal_summary"]
 
 
 def _address(name: str) -> Iterator[str]:

@@ -40,6 +40,7 @@ class RequestLog:
         self.app = app
         self._kernel = kernel
         self._client_address = ClientAddress(kernel.config.trusted_proxies)
+        self._has_listeners = kernel.hears(RequestFinished)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -67,7 +68,15 @@ class RequestLog:
         try:
             await self.app(scope, receive, send_answer)
         finally:
-            await self._finish(scope, context, exchange, perf_counter() - began)
+            seconds = perf_counter() - began
+            route, status = route_template(scope), exchange.status or CLIENT_CLOSED
+            if logs_at(logging.INFO):
+                _write_line("request", scope, context, seconds, route=route, status=status, bytes=exchange.bytes_sent)
+            if self._has_listeners:
+                finished = RequestFinished(
+                    scope["method"], route, scope["path"], status, seconds, context.actor_id, exchange.request_id
+                )
+                await self._kernel.emit(finished)
 
     async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
@@ -75,7 +84,8 @@ class RequestLog:
         try:
             await self.app(scope, receive, send)
         finally:
-            self._write("websocket", scope, context, {"duration_ms": _milliseconds(perf_counter() - began)})
+            if logs_at(logging.INFO):
+                _write_line("websocket", scope, context, perf_counter() - began)
 
     def _enter(self, scope: Scope, headers: dict[bytes, bytes]) -> Context:
         wanted = headers.get(b"x-request-id")
@@ -84,39 +94,23 @@ class RequestLog:
         enter_context(context)
         return context
 
-    async def _finish(self, scope: Scope, context: Context, exchange: Exchange, seconds: float) -> None:
-        status = exchange.status or CLIENT_CLOSED
-        route = route_template(scope)
-        self._write(
-            "request",
-            scope,
-            context,
-            {"route": route, "status": status, "duration_ms": _milliseconds(seconds), "bytes": exchange.bytes_sent},
-        )
-        if self._kernel.hears(RequestFinished):
-            await self._kernel.emit(
-                RequestFinished(
-                    scope["method"], route, scope["path"], status, seconds, context.actor_id, exchange.request_id
-                )
-            )
 
-    def _write(self, event: str, scope: Scope, context: Context, figures: dict[str, Any]) -> None:
-        if not logs_at(logging.INFO):
-            return
-        write_event(
-            {
-                "timestamp": now(),
-                "level": "info",
-                "event": event,
-                "logger": "app_kernel.request",
-                "request_id": context.request_id,
-                "method": scope.get("method"),
-                "path": scope["path"],
-                **figures,
-                "address": context.address,
-                "user_id": context.actor_id,
-            }
-        )
+def _write_line(event: str, scope: Scope, context: Context, seconds: float, **answer: Any) -> None:
+    write_event(
+        {
+            "timestamp": now(),
+            "level": "info",
+            "event": event,
+            "logger": "app_kernel.request",
+            "request_id": context.request_id,
+            "method": scope.get("method"),
+            "path": scope["path"],
+            **answer,
+            "duration_ms": round(seconds * 1000, 3),
+            "address": context.address,
+            "user_id": context.actor_id,
+        }
+    )
 
 
 class ClientAddress:
@@ -201,10 +195,6 @@ def _complete_headers(headers: Iterable[Header], exchange: Exchange) -> list[Hea
     complete.extend([header for header in exchange.extra_headers if header[0] not in present or header[0] == b"vary"])
     complete.append((b"x-request-id", exchange.request_id.encode()))
     return complete
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)
 
 
 def create_feature(config: ServiceConfig) -> Feature:

@@ -259,6 +259,15 @@ def test_a_ratio_meets_its_goal_or_does_not(
     assert row.met is met
 
 
+def test_a_ratio_is_the_median_of_its_rounds() -> None:
+    row = report.Row(
+        figure="get", unit="/s", ours=10, peer="p", theirs=10, goal=report.Goal(">=", 1.0), ratios=(0.5, 2.0, 1.5)
+    )
+    assert row.compared == 1.5
+    assert row.met is True
+    assert row.cells()[4] == "1.50x (0.50-2.00)"
+
+
 def test_a_difference_is_judged_as_one() -> None:
     row = report.Row(
         figure="import", unit="s", ours=0.9, peer="p", theirs=0.5, goal=report.Goal("<=", 0.5, "s"), difference=True

@@ -247,7 +247,7 @@ class _Colour(StrEnum):
     [
         ("name", 5, "[name] (str) with a value of type int"),
         ("name", _Colour.RED, "_Colour"),
-        ("name", NOON, "[name] (str) with a value of type datetime"),
+        ("name", NOON, "[name] holds text, not datetimes"),
         ("name", ["x"], "a list of values goes into IN (?)"),
         ("name", ("x",), "it goes into IN (?)"),
         ("name", {"x"}, "set"),

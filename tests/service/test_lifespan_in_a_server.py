@@ -32,7 +32,7 @@ def write_main(folder: Path, database: str = "app.db", **parts: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "step", "words"),
     [
-        ({"routes": "async def go(): raise OSError('no paper')", "options": ", on_startup=go"}, "on_startup", "no paper"),
+        ({"routes": "async def f(): raise OSError('no paper')", "options": ", on_startup=f"}, "on_startup", "no paper"),
         ({"routes": "def seed(db): raise KeyError('seed')", "options": ", db_seed=seed"}, "db_seed", "seed"),
         ({"after": "@app.get('/healthz')\nasync def mine(): ..."}, "routes", "GET /healthz (main.mine)"),
         ({"database": "broken.db"}, "database", ""),

@@ -80,13 +80,22 @@ def purge_unit(dialect: Dialect, table: EntityTable, key: Any, actor: str | None
     """Removes the row; its history gets a last entry, or goes too."""
     existing = yield from _row(dialect, table, key)
     if existing is None:
-        return False
+        return (yield from _purge_left_history(dialect, table, key)) if purge_history and table.keeps_history else False
     if table.keeps_history:
         if purge_history:
             yield (dialect.delete_by_id(table.name + HISTORY_SUFFIX), (key,))
         else:
             yield from _change(dialect, table, existing, {}, Change.PURGE, actor, None)
     yield (dialect.delete_by_id(table.name), (key,))
+    return True
+
+
+def _purge_left_history(dialect: Dialect, table: EntityTable, key: Any) -> Work[bool]:
+    """Removes the history that a row removed earlier has left behind."""
+    rows = yield (dialect.last_version(table), (key,))
+    if rows[0][0] is None:
+        return False
+    yield (dialect.delete_by_id(table.name + HISTORY_SUFFIX), (key,))
     return True
 
 

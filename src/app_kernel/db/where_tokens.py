@@ -173,6 +173,7 @@ class Slot:
 _BESIDE_NUMBER: dict[Kind, dict[Kind, Kind]] = {
     Kind.INT: {
         Kind.INT: Kind.INT,
+        Kind.STR: Kind.INT,  # for [id] alone, as the encoder sees to: an id out of a path is text
         Kind.BOOL: Kind.INT,
         Kind.FLOAT: Kind.FLOAT,
         Kind.BIGINT: Kind.BIGINT,
@@ -237,6 +238,8 @@ def encoder(dialect: Dialect, field: str, kind: Kind, given: Kind, *, pattern: b
         return _as_it_is
     if (kind, given) == (Kind.STR, Kind.DATETIME) and field not in _TIMESTAMPS:
         raise InvalidQuery(f"[{field}] holds text, not datetimes; only the kernel's own times compare with both.")
+    if (kind, given) == (Kind.INT, Kind.STR) and field != "id":
+        raise InvalidQuery(f"[{field}] (int) with a value of type str: they do not compare.")
     convert = _as_it_is if kind is given or kind is Kind.VARIANT else _CONVERSIONS[kind, given]
 
     def encode(value: Any) -> Any:
@@ -292,6 +295,13 @@ def _to_exact_float(value: int | Decimal) -> float:
     return number
 
 
+def _to_whole_number(value: str) -> int:
+    number = int(value) if re.fullmatch("-?[0-9]{1,19}", value) else None
+    if number is None or not INT64_MIN <= number <= INT64_MAX:
+        raise ValueError("this table has whole numbers as ids.")
+    return number
+
+
 def _to_bool(value: int) -> bool:
     if value not in {0, 1}:
         raise ValueError("a bool compares with True, False, 1 and 0 only.")
@@ -323,6 +333,7 @@ _CONVERSIONS: dict[tuple[Kind, Kind], Callable[[Any], Any]] = {
     (Kind.STR, Kind.UUID): str,
     (Kind.STR, Kind.DATETIME): clock.to_text,
     (Kind.INT, Kind.BOOL): int,
+    (Kind.INT, Kind.STR): _to_whole_number,
     (Kind.BIGINT, Kind.INT): _as_it_is,
     (Kind.FLOAT, Kind.INT): _to_exact_float,
     (Kind.FLOAT, Kind.BIGINT): _to_exact_float,

@@ -254,6 +254,15 @@ DELETES = [
         save("notes", {"id": "a", "x": 1}).has(_version=1),
     ),
     Case(
+        "purge_history also removes what an earlier permanent delete left behind",
+        save("notes", {"id": "a", "x": 1}),
+        delete("notes", "a", permanent=True).gives(True),
+        delete("notes", "a", permanent=True).gives(False),
+        delete("notes", "a", permanent=True, purge_history=True).gives(True),
+        history("notes", "a").gives([]),
+        delete("notes", "a", permanent=True, purge_history=True).gives(False),
+    ),
+    Case(
         "purge_history belongs to permanent",
         save("notes", {"id": "a"}),
         delete("notes", "a", purge_history=True).raises("InvalidQuery", "permanent=True"),
