@@ -2,8 +2,7 @@
 
 KernelError
 ├── ConfigurationError      (also SystemExit: at top level it prints its message and exits, without a traceback)
-├── FeatureNotBuilt
-├── NoRunningKernel · AmbiguousKernel · StartUpFailed · ResponseAborted
+├── NoRunningKernel · AmbiguousKernel · ResponseAborted
 ├── NotAuthenticated 401 · PermissionDenied 403 · TooManyAttempts 429 · ServerBusy 503
 ├── AccountError
 │   ├── InvalidEmail 422 · InvalidUsername 422 · WeakPassword 422
@@ -63,10 +62,6 @@ class ConfigurationError(KernelError, SystemExit):
         self.code = text
 
 
-class FeatureNotBuilt(KernelError):
-    """This part of the kernel does not exist in this version."""
-
-
 class NoRunningKernel(KernelError):
     """No kernel is running here: the service's lifespan has not started.
 
@@ -77,10 +72,6 @@ class NoRunningKernel(KernelError):
 
 class AmbiguousKernel(KernelError):
     """Several kernels run in this process and no request or job says which one is meant."""
-
-
-class StartUpFailed(KernelError):
-    """A step of the service's start-up failed; the log line `startup_failed` names it and shows why."""
 
 
 class ResponseAborted(KernelError):
