@@ -1,4 +1,7 @@
-"""`python -m benchmarks [P1 P2 P3 P11] [--rounds N] [--quick]`: measure, print, keep."""
+"""`python -m benchmarks [P1 P2 P3 P11] [--rounds N] [--quick]`: measure, print, keep in results/.
+
+Only a whole run is kept as latest.md and latest.json: one with groups named is partial, a quick one quick.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; all when none is named")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (5)")
-    parser.add_argument("--quick", action="store_true", help="under a minute; written as quick.md, not latest.md")
+    parser.add_argument("--quick", action="store_true", help="under a minute; kept as quick.md")
     options = parser.parse_args()
     unknown = sorted(set(options.groups) - set(GROUPS))
     if unknown:
@@ -49,7 +52,8 @@ def main() -> int:
         measured.append(group)
     about["load average"] += f" before, {os.getloadavg()[0]:.1f} after"
     print(report.markdown(measured, about))
-    report.write(measured, about, RESULTS, "quick" if settings.quick else "latest")
+    kept_as = "quick" if settings.quick else "partial" if options.groups else "latest"
+    report.write(measured, about, RESULTS, kept_as)
     return 1 if failed else 0
 
 

@@ -26,7 +26,6 @@ MODULES = {
     "kernel": "store_kernel:KernelStore",
 }
 HERE = Path.cwd()
-WORKSPACES = 20
 ROWS_TO_SAVE = 256
 MOST_CALLS = 60_000
 Call = Callable[[Any], Any]
@@ -101,11 +100,11 @@ def are_fifty(rows: Any) -> None:
         raise BenchError(f"find gave {len(rows)} rows, not {FOUND}")
 
 
-async def fill(store: Store) -> list[str]:
-    """Fifty rows in each of twenty workspaces; gives their ids."""
+async def fill(store: Store, workspaces: int) -> list[str]:
+    """Fifty rows in each workspace; gives their ids."""
     keys: list[str] = []
-    for number in range(WORKSPACES * FOUND):
-        saved: Any = store.save(make_row(number, f"w{number % WORKSPACES}"))
+    for number in range(workspaces * FOUND):
+        saved: Any = store.save(make_row(number, f"w{number % workspaces}"))
         row: Row = saved if store.sync else await saved
         keys.append(row["id"])
         if number == 0:
@@ -123,7 +122,8 @@ async def run(spec: dict[str, Any]) -> dict[str, list[dict[str, float]]]:
         store = getattr(importlib.import_module(f"benchmarks.peers.{module}"), cls)()
         await store.open(HERE / f"{name}.db", spec["synchronous"])
         stores[name] = store
-        work |= _work(name, store, await fill(store), rows, spec["seconds"])
+        keys = await fill(store, spec["workspaces"])
+        work |= _work(name, store, keys, rows, spec)
     results: dict[str, list[dict[str, float]]] = {name: [] for name in work}
     for name in turns(list(work), spec["rounds"]):
         found = work[name]()
@@ -133,11 +133,14 @@ async def run(spec: dict[str, Any]) -> dict[str, list[dict[str, float]]]:
     return results
 
 
-def _work(name: str, store: Store, keys: list[str], rows: list[Row], seconds: float) -> dict[str, Callable[[], Any]]:
+def _work(
+    name: str, store: Store, keys: list[str], rows: list[Row], spec: dict[str, Any]
+) -> dict[str, Callable[[], Any]]:
+    seconds, workspaces = spec["seconds"], [f"w{number}" for number in range(spec["workspaces"])]
     verbs: list[tuple[str, Call, Iterator[Any], Call]] = [
         ("save", store.save, itertools.cycle(rows), is_saved),
         ("get", store.get, itertools.cycle(keys), is_found),
-        ("find", store.find, itertools.cycle([f"w{number}" for number in range(WORKSPACES)]), are_fifty),
+        ("find", store.find, itertools.cycle(workspaces), are_fifty),
     ]
     if store.sync:
         return {

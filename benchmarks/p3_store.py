@@ -69,6 +69,7 @@ def _measure(stores: list[str], synchronous: str, settings: Settings, folder: Pa
         "synchronous": synchronous,
         "rounds": settings.rounds,
         "seconds": settings.store_seconds,
+        "workspaces": settings.workspaces,
     }
     results: Results = child("benchmarks.p3_child", spec, folder, limit=240)
     return results

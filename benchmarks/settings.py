@@ -13,6 +13,7 @@ class Settings:
     http_seconds: float = 1.2
     http_warm_up: float = 0.3
     store_seconds: float = 0.35
+    workspaces: int = 20
     batch: int = 200
     batches: int = 5
     starts: int = 5
@@ -31,6 +32,7 @@ def quick(rounds: int | None = None) -> Settings:
         http_seconds=0.25,
         http_warm_up=0.05,
         store_seconds=0.05,
+        workspaces=4,
         batch=100,
         batches=3,
         starts=2,

@@ -18,6 +18,9 @@ class Query:
     """SQL and the values for its placeholders."""
 
     select_sql: str
+    """Its rows come in the order asked for; a page of it may follow."""
+    whole_sql: str
+    """The same rows in any order, where they may as well be sorted by id once they are here; else empty."""
     count_sql: str
     params: Sequence[Any]
 
@@ -25,6 +28,7 @@ class Query:
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     select_sql: str
+    whole_sql: str
     count_sql: str
     clause: Clause | None
 
@@ -47,7 +51,7 @@ def find_query(
             table.statements.clear()
         table.statements[key] = compiled
     bound = compiled.clause.bind(values) if compiled.clause is not None else ()
-    return Query(compiled.select_sql, compiled.count_sql, bound)
+    return Query(compiled.select_sql, compiled.whole_sql, compiled.count_sql, bound)
 
 
 def check_params(params: Any) -> Sequence[Any]:
@@ -82,9 +86,12 @@ def _compile(
         if tie not in ordered and table.has(tie):
             term = dialect.order_term(dialect.quote(tie), table.columns[tie].kind, descending=False)
             terms = f"{terms}, {term}" if terms else term
-    order = f" ORDER BY {terms}" if terms else ""
+    select = f"SELECT {dialect.column_list(table.names)}{source}"
+    # Sorting the few rows that came is cheaper than having the database sort them; an adopted id may be anything.
+    sorts_here = not ordered and not is_history and not table.adopted
     return _Compiled(
-        f"SELECT {dialect.column_list(table.names)}{source}{order}",
+        f"{select} ORDER BY {terms}" if terms else select,
+        select if sorts_here else "",
         f"SELECT COUNT(*){source}",
         clause if clause.sql else None,
     )

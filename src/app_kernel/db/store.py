@@ -73,10 +73,14 @@ class Store(EntityStore):
             query = find_query(table, self._driver.dialect, where_clause, params, order_by, include_deleted)
             if not table.exists or limit == 0:
                 return []
-            rows = await self._run(table, query, self._driver.dialect.page(limit, offset))
+            if limit is None and not offset and query.whole_sql:
+                rows = await self._fetch(table, query.whole_sql, query.params)
+                if rows is not None:
+                    table.sort_by_id(rows)
+            else:
+                rows = await self._run(table, query, self._driver.dialect.page(limit, offset))
             if rows is not None:
-                to_dict = table.to_dict
-                return [to_dict(row) for row in rows]
+                return table.to_dicts(rows)
 
     async def count_entities(
         self,

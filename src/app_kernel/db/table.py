@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from app_kernel.db.kinds import Kind
 
 Decoder = Callable[[Any], Any]
+
+_UNREADABLE = (ValueError, TypeError, ArithmeticError, KeyError, AttributeError)
+"""What decoders raise for a stored value that does not read as its kind."""
 
 OWNED_FIELDS: dict[str, Kind] = {
     "created_at": Kind.STR,
@@ -71,7 +75,7 @@ class EntityTable:
     """The physical columns, as every statement lists them."""
     has_adopted_columns: bool = False
     _positions: dict[str, int] = field(default_factory=dict)
-    _decoders: tuple[tuple[str, Decoder], ...] = ()
+    _decoders: tuple[tuple[str, Decoder, Decoder], ...] = ()
     _missing: tuple[str, ...] = ()
 
     @property
@@ -107,7 +111,10 @@ class EntityTable:
         self._positions = {name: position for position, name in enumerate(self.names)}
         self.has_adopted_columns = any(column.adopted for column in physical)
         self._decoders = tuple(
-            (column.name, _tolerant(decoders[column.kind])) for column in physical if column.kind in decoders
+            (column.name, decoders[column.kind], _tolerant(decoders[column.kind]))
+            for column in physical
+            # A column that the store declared for floats gives nothing else.
+            if column.kind in decoders and (column.adopted or column.kind is not Kind.FLOAT)
         )
         owned = [name for name in OWNED_FIELDS if self.exists]
         self._missing = tuple(name for name in (*self.columns, *owned) if not self.has(name))
@@ -116,13 +123,35 @@ class EntityTable:
     def to_dict(self, row: tuple[Any, ...]) -> dict[str, Any]:
         """A row of `names` as a plain dict that the caller may change."""
         entity = dict(zip(self.names, row, strict=True))
-        for name, decode in self._decoders:
+        for name, _, decode in self._decoders:
             value = entity[name]
             if value is not None:
                 entity[name] = decode(value)
         for name in self._missing:
             entity[name] = None
         return entity
+
+    def to_dicts(self, rows: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
+        """Many rows as `to_dict` makes them, column by column, which takes half the time."""
+        names = self.names
+        entities = [dict(zip(names, row, strict=False)) for row in rows]
+        for name, decode, tolerant in self._decoders:
+            position = self._positions[name]
+            try:
+                values = [None if row[position] is None else decode(row[position]) for row in rows]
+            except _UNREADABLE:
+                values = [None if row[position] is None else tolerant(row[position]) for row in rows]
+            for entity, value in zip(entities, values, strict=True):
+                entity[name] = value
+        missing = dict.fromkeys(self._missing)
+        if missing:
+            for entity in entities:
+                entity.update(missing)
+        return entities
+
+    def sort_by_id(self, rows: list[tuple[Any, ...]]) -> None:
+        """Puts rows into the order of their ids, which is that of their bytes on every backend."""
+        rows.sort(key=itemgetter(self._positions["id"]))
 
 
 def _tolerant(decode: Decoder) -> Decoder:
@@ -131,7 +160,7 @@ def _tolerant(decode: Decoder) -> Decoder:
     def read(value: Any) -> Any:
         try:
             return decode(value)
-        except (ValueError, TypeError, ArithmeticError, KeyError, AttributeError):
+        except _UNREADABLE:
             return value
 
     return read

@@ -15,6 +15,9 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
 """For the kernel's own routers: `include_router(responses=)`."""
 
 
+_NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
+
+
 class KernelApp(FastAPI):
     """A FastAPI application whose outermost layers are the kernel's.
 
@@ -23,7 +26,8 @@ class KernelApp(FastAPI):
     """
 
     def __init__(self, kernel: Kernel, **options: Any) -> None:
-        super().__init__(exception_handlers=HANDLERS, **options)
+        # FastAPI's telemetry asks for its providers on every request, 8 us in all; it stays off until tracing is built.
+        super().__init__(exception_handlers=HANDLERS, telemetry=_NO_TELEMETRY, **options)
         self.state.kernel = kernel
 
     def build_middleware_stack(self) -> ASGIApp:

@@ -18,6 +18,7 @@ from app_kernel.health import app_checks
 from app_kernel.logs import configure_logging
 from app_kernel.service.application import PROBLEM_RESPONSES, KernelApp
 from app_kernel.service.lifespan import Hook, Hooks, Lifespan
+from app_kernel.service.plain_answers import answer_plainly
 from app_kernel.service.preflight import complete, find_problems, settle_name, warn_of_weak_secret
 
 NOT_BUILT_PARTS = {
@@ -77,6 +78,7 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     )
     app.state.api_prefix = api_prefix
     for router in routers:
+        answer_plainly(router)
         app.include_router(router, prefix=api_prefix)
     for feature in chosen:
         if feature.router is not None:

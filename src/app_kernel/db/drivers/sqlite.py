@@ -30,10 +30,16 @@ from app_kernel.db.drivers.sqlite_writer import ANY_GENERATION, SqliteWriter, ru
 
 T = TypeVar("T")
 
-INLINE_SECONDS = 0.002
-"""How long a read may hold the event loop before a reader thread takes it over: twenty hops' worth."""
 PROGRESS_STEPS = 2000
-"""Steps of SQLite's machine between two looks at the clock: well under INLINE_SECONDS."""
+"""Steps of SQLite's machine between two looks at what a statement has used up: about 0.2 ms."""
+INLINE_LOOKS = 10
+"""Looks after which a reader thread takes a read over from the event loop: about 2 ms, or twenty hops.
+
+Steps are counted instead of time, because a busy machine takes time away from a short statement too."""
+INLINE_SECONDS = 0.02
+"""Time after which it does so in any case: the steps of a statement that waits for a disk are few."""
+SHORT_SECONDS = 0.001
+"""A read that a thread did in less of its own time goes back to the event loop."""
 READER_THREADS = 2
 """More make a long find slower, not faster: they take turns at the interpreter's lock."""
 _LONG_MEMORY = 1000
@@ -55,6 +61,7 @@ class SqliteDriver(Driver):
         self._temporary: str | None = None
         self._reader: apsw.Connection | None = None
         self._seen = -1
+        self._looks = 0
         self._deadline = 0.0
         self._known_long: dict[str, None] = {}
 
@@ -101,9 +108,8 @@ class SqliteDriver(Driver):
                 raise to_ours(exc) from exc
         if self._reader is None:
             raise DatabaseClosed
-        began = time.monotonic()
-        rows, generation = await self._readers.run(lambda connection: _fetch_with_generation(connection, sql, params))
-        if time.monotonic() - began < INLINE_SECONDS:
+        rows, generation, seconds = await self._readers.run(lambda connection: _fetch_timed(connection, sql, params))
+        if seconds < SHORT_SECONDS:
             self._known_long.pop(sql, None)
         self.generation = max(self.generation, generation)
         return rows
@@ -157,6 +163,7 @@ class SqliteDriver(Driver):
         reader = self._reader
         if reader is None:
             raise DatabaseClosed
+        self._looks = 0
         self._deadline = time.monotonic() + INLINE_SECONDS
         rows: list[Row] = reader.execute(sql, params).fetchall()
         version = reader.data_version()
@@ -166,7 +173,8 @@ class SqliteDriver(Driver):
         return rows
 
     def _is_over_budget(self) -> bool:
-        return time.monotonic() > self._deadline
+        self._looks += 1
+        return self._looks > INLINE_LOOKS or time.monotonic() > self._deadline
 
     def _remember_long(self, sql: str) -> None:
         """A query that overran goes straight to a reader thread from now on, oldest forgotten first."""
@@ -239,10 +247,12 @@ class _ReaderThreads:
             connection.close()
 
 
-def _fetch_with_generation(connection: apsw.Connection, sql: str, params: Sequence[Any]) -> tuple[list[Row], int]:
-    """The rows, and the schema's generation after they were read."""
+def _fetch_timed(connection: apsw.Connection, sql: str, params: Sequence[Any]) -> tuple[list[Row], int, float]:
+    """The rows, the schema's generation after they were read, and the seconds of this thread that they took."""
+    began = time.thread_time()
     rows: list[Row] = connection.execute(sql, params).fetchall()
-    return rows, read_generation(connection)
+    seconds = time.thread_time() - began
+    return rows, read_generation(connection), seconds
 
 
 def _make_directory(path: str) -> str:
