@@ -203,3 +203,15 @@ async def test_another_connection_reads_the_file_with_the_plain_library(db, tmp_
         assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     finally:
         plain.close()
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(tmp_path):
+    path = tmp_path / "app.db"
+    async with connect(f"sqlite:///{path}") as db:
+        await db.save_entity("notes", {"id": "a"})
+    other = apsw.Connection(str(path))
+    other.execute("UPDATE kernel_meta SET value = value + 1 WHERE key = 'format'")
+    other.close()
+    with pytest.raises(Unavailable, match="newer version"):
+        async with connect(f"sqlite:///{path}"):
+            pass

@@ -9,6 +9,7 @@ from typing import Any
 
 import apsw
 
+from app_kernel.core.errors import Unavailable
 from app_kernel.db.dialects.sqlite import CONVERT_FUNCTION, NUMERIC_COLLATION, SqliteDialect, convert
 from app_kernel.db.kinds import Kind
 
@@ -22,9 +23,12 @@ FORGET_DROPPED = (
 STATEMENT_CACHE = 512
 CACHE_KIB = 16000
 
+FORMAT = 1
+"""How the catalog is laid out; a version that lays it out anew counts it up and knows how to come from here."""
+
 _CATALOG = (
     "CREATE TABLE IF NOT EXISTS kernel_meta (key TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL)",
-    "INSERT INTO kernel_meta (key, value) VALUES ('format', 1), ('generation', 1) ON CONFLICT DO NOTHING",
+    f"INSERT INTO kernel_meta (key, value) VALUES ('format', {FORMAT}), ('generation', 1) ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS kernel_catalog (entity TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL,"
     " adopted INTEGER NOT NULL, PRIMARY KEY (entity, field)) WITHOUT ROWID",
 )
@@ -80,14 +84,19 @@ def bump_generation(connection: apsw.Connection) -> int:
 
 
 def create_catalog(connection: apsw.Connection) -> None:
-    """Makes the catalog where it is missing; several processes may do so at once."""
+    """Makes the catalog where it is missing; several processes may do so at once.
+
+    Raises Unavailable for a database that a newer version of app_kernel made.
+    """
     found = connection.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('kernel_meta', 'kernel_catalog')")
-    if found.fetchall() == [(2,)]:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in _CATALOG:
-        connection.execute(statement)
-    connection.execute("COMMIT")
+    if found.fetchall() != [(2,)]:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _CATALOG:
+            connection.execute(statement)
+        connection.execute("COMMIT")
+    laid_out: Any = connection.execute("SELECT value FROM kernel_meta WHERE key = 'format'").fetchall()[0][0]
+    if laid_out > FORMAT:
+        raise Unavailable("This database was made by a newer version of app_kernel; use that version to open it.")
 
 
 def _wait_for_lock(seconds: float) -> Callable[[int], bool]:
