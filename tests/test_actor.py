@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, WebSocket
 from starlette.types import Scope
 
 from app_kernel import (
     FEATURES,
     Feature,
     UserIdentity,
+    auth,
     get_current_user,
     get_current_user_optional,
     require_admin,
@@ -19,7 +20,7 @@ from app_kernel.core.context import current_context
 from app_kernel.core.errors import InvalidToken, Unavailable
 from app_kernel.core.kernel import Kernel
 from app_kernel.db import db_connection
-from tests.small_service import events, log_lines, serving
+from tests.small_service import events, http_scope, log_lines, serving
 
 ADA = UserIdentity("u-1", "ada@example.com", "editor")
 
@@ -138,3 +139,31 @@ async def test_a_user_is_not_remembered_for_the_next_request() -> None:
     async with serving(router, features=STAND_IN) as client:
         assert (await client.get("/user", headers={"Authorization": "Bearer good"})).status_code == 200
         assert (await client.get("/user")).status_code == 401
+
+
+async def test_a_websocket_asks_for_its_user_as_a_route_does() -> None:
+    ws = APIRouter()
+
+    @ws.websocket("/ws")
+    async def hello(websocket: WebSocket, user: UserIdentity | None = Depends(get_current_user_optional)) -> None:
+        await websocket.accept()
+        await websocket.send_text(user.id if user else "nobody")
+        await websocket.close()
+
+    ada = Feature(name="ada", authenticator=always_ada)
+    features = [*(factory for factory in FEATURES if factory is not auth.create_feature), ada]
+    async with serving(ws, features=features) as client:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await client.app({**http_scope(path="/ws"), "type": "websocket"}, receive, send)
+    assert [message.get("text") for message in sent if message["type"] == "websocket.send"] == [ADA.id]
+
+
+async def always_ada(kernel: Kernel, scope: Scope) -> UserIdentity | None:
+    return ADA

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -197,3 +198,14 @@ def test_a_line_that_cannot_be_written_is_counted(monkeypatch: pytest.MonkeyPatc
 
 def test_a_line_ends_with_its_only_line_end() -> None:
     assert encode_line({"event": "a\nb"}) == b'{"event":"a\\nb"}\n'
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "x://a:", "eyJ-", "passw", "bearer ", "sk_a_", "a://", "token=\"'", "secret' ", "_", "x://a@"]
+)
+def test_a_long_text_of_a_client_does_not_hold_the_service_up(piece: str) -> None:
+    began = time.process_time()
+    masked = mask(piece * (1_000_000 // len(piece)))
+    # Ten times what the slowest takes; a pattern that tries every pair of characters would take minutes.
+    assert time.process_time() - began < 1
+    assert masked.endswith("more characters]")

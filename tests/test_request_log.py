@@ -116,6 +116,7 @@ async def test_the_access_line_can_be_switched_off_by_the_log_level(capsys: pyte
         ("/plain/5", "/plain/{n}"),
         ("/files/a/b.txt", "/files/{path}"),
         ("/sub/deep/9", "/sub/deep/{n}"),
+        ("/tenants/ten0/deep/9", "/tenants/{tenant}/deep/{n}"),
         ("/docs", "/docs"),
         ("/healthz", "/healthz"),
         ("/api/auth/me", "/api/auth/me"),
@@ -139,6 +140,7 @@ async def test_the_route_is_its_template_with_every_prefix(
     app.add_route("/plain/{n}", plain)
     app.mount("/files", StaticFiles(directory=tmp_path))
     app.mount("/sub", sub)
+    app.mount("/tenants/{tenant}", sub)
     async with app.router.lifespan_context(app):
         await call(app, http_scope(path=path))
     assert [line["route"] for line in events(log_lines(capsys), "request")] == [template]

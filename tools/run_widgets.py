@@ -82,7 +82,7 @@ def main() -> None:
         os.environ["JWT_SECRET"] = secret(DATA / "jwt_secret")
     sys.path.insert(0, str(APP))
     # The service writes its own access log; of uvicorn's only what goes wrong is of interest here.
-    server = Server(uvicorn.Config("main:app", log_level="warning", access_log=False))
+    server = Server(uvicorn.Config("main:app", log_level="warning", access_log=False, proxy_headers=False))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     if not server.started:

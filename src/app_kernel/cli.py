@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeAlias, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -27,7 +27,7 @@ from app_kernel.auth import (
     set_role,
 )
 from app_kernel.core.config import ServiceConfig
-from app_kernel.core.errors import AccountNotFound, ConfigurationError, KernelError
+from app_kernel.core.errors import AccountNotFound, InvalidDatabaseUrl, KernelError
 from app_kernel.core.identity import UserIdentity
 from app_kernel.core.ports import EntityStore
 from app_kernel.db import create_database
@@ -169,8 +169,8 @@ def _settings(database_url: str | None, env_file: Path) -> ServiceConfig:
 def _run(config: ServiceConfig, work: Callable[[EntityStore], Awaitable[R]]) -> R:
     try:
         return asyncio.run(_in_database(config, work))
-    except ConfigurationError as exc:
-        _fail("; ".join(exc.problems), WRONG_USE)
+    except InvalidDatabaseUrl as exc:
+        _fail(exc.message, WRONG_USE)
     except KernelError as exc:
         _fail(exc.message, REFUSED)
 
@@ -212,7 +212,7 @@ def _read_password() -> str:
 def _place(config: ServiceConfig) -> str:
     """The database as it may be shown: without a user or password."""
     parts = urlsplit(config.database_url)
-    return parts.path.removeprefix("/") if parts.scheme == "sqlite" else f"{parts.hostname or ''}{parts.path}"
+    return unquote(parts.path).removeprefix("/") if parts.scheme == "sqlite" else f"{parts.hostname or ''}{parts.path}"
 
 
 def _explain(record: logging.LogRecord) -> bool:

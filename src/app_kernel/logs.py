@@ -19,14 +19,18 @@ REDACTED = "[redacted]"
 _SECRET_KEY = re.compile(
     r"passw|secret|token|authorization|cookie|api[-_]?key|dsn|credential|private[-_]?key", re.IGNORECASE
 )
+# Bounded and possessive throughout: a text that a client chose must not take longer than its length.
 _SECRET_TEXT = re.compile(
-    r"(?P<url>[a-z][a-z0-9+.-]*://)[^\s\"'<>?#]*:[^\s\"'<>?#]*@"
-    r"|(?P<scheme>\b(?:bearer|basic)\s+)[a-z0-9._~+/=-]{8,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"
-    r"|\bsk_[a-z]+_\w+"
-    r"|(?P<key>\b\w*(?:passw\w*|secret|token|api[-_]?key|authorization|dsn)(?:=|[\"']\s*[:=]\s*))(?P<quote>[\"']?)[^\s\"',;&]+",
+    r"(?P<url>(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,20}+://)[^\s\"'<>?#:@]{0,256}+:(?:[^\s\"'<>?#@]{0,256}+@)++"
+    r"|(?P<scheme>\b(?:bearer|basic)\s{1,8}+)[a-z0-9._~+/=-]{8,}+"
+    r"|(?<![\w-])eyJ[\w-]{8,4096}+\.[\w-]++\.[\w-]*+"
+    r"|(?<!\w)sk_[a-z]{1,20}+_\w++"
+    r"|(?P<key>(?<!\w)\w{0,40}(?:passw\w{0,20}|secret|token|api[-_]?key|authorization|dsn)(?:=|[\"']\s{0,8}+[:=]\s{0,8}+))"
+    r"(?P<quote>[\"']?)[^\s\"',;&]++",
     re.IGNORECASE,
 )
+_LONGEST_TEXT = 32_768
+"""Characters of one text in a line; what is longer is cut, because nobody reads it and everybody stores it."""
 # JSON allows these raw, but a terminal or a line splitter acts on them.
 _UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
@@ -116,7 +120,9 @@ def lost_lines() -> int:
 
 
 def mask(text: str) -> str:
-    """The text without what looks like a credential, and without the secrets this process knows."""
+    """The text without what looks like a credential, and without the secrets this process knows; a long one is cut."""
+    if len(text) > _LONGEST_TEXT:
+        text = f"{text[:_LONGEST_TEXT]}... [{len(text) - _LONGEST_TEXT} more characters]"
     for secret in _Settings.known:
         if secret in text:
             text = text.replace(secret, REDACTED)

@@ -171,7 +171,14 @@ def route_template(scope: Scope) -> str:
     if route is None:
         return _plain_template(scope)
     path: str = getattr(route, "path_format", "")
-    return f"{scope['root_path'].removeprefix(scope['app_root_path'])}{path}" if "app_root_path" in scope else path
+    return f"{_mount_template(scope)}{path}" if "app_root_path" in scope else path
+
+
+def _mount_template(scope: Scope) -> str:
+    """Where the application that answered is mounted, with the names of its parameters in the place of their values."""
+    names = {str(value): name for name, value in scope.get("path_params", {}).items()}
+    parts = scope["root_path"].removeprefix(scope["app_root_path"]).split("/")
+    return "/".join([f"{{{names[part]}}}" if part in names else part for part in parts])
 
 
 def _plain_template(scope: Scope) -> str:

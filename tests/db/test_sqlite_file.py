@@ -8,7 +8,14 @@ from pathlib import Path
 import apsw
 import pytest
 
-from app_kernel.core.errors import ConstraintViolation, DatabaseBusy, DatabaseClosed, InvalidQuery, Unavailable
+from app_kernel.core.errors import (
+    ConstraintViolation,
+    DatabaseBusy,
+    DatabaseClosed,
+    InvalidDatabaseUrl,
+    InvalidQuery,
+    Unavailable,
+)
 from app_kernel.core.tables import Table
 from app_kernel.db.database import Database, connect
 from app_kernel.db.drivers.sqlite import SqliteDriver
@@ -215,3 +222,112 @@ async def test_a_database_of_a_newer_version_is_left_alone(tmp_path):
     with pytest.raises(Unavailable, match="newer version"):
         async with connect(f"sqlite:///{path}"):
             pass
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TEMP TABLE [notes] AS SELECT * FROM [notes]",
+        "CREATE TEMPORARY VIEW [notes] AS SELECT 1 AS [id]",
+        "CREATE TRIGGER temp.[t] AFTER INSERT ON main.[notes] BEGIN SELECT 1; END",
+        "ATTACH DATABASE ':memory:' AS [other]",
+        "PRAGMA query_only = ON",
+        "PRAGMA case_sensitive_like = OFF",
+        "PRAGMA writable_schema = ON",
+        "PRAGMA journal_mode = DELETE",
+        "BEGIN",
+        "COMMIT",
+        "SAVEPOINT [s]",
+    ],
+)
+async def test_a_raw_statement_changes_nothing_of_the_connection_that_all_share(db, statement):
+    await db.save_entity("notes", {"id": "a", "n": 1})
+    with pytest.raises(InvalidQuery):
+        await db.execute(statement)
+    saved = await db.save_entity("notes", {"n": 2})
+    assert await db.get_entity("notes", saved["id"]) == saved
+    assert await db.count_entities("notes", "[id] LIKE ?", ("A",)) == 0
+
+
+async def test_a_raw_statement_may_ask_pragmas(db):
+    await db.save_entity("notes", {"id": "a", "n": 1})
+    assert "n" in [row["name"] for row in await db.execute("PRAGMA table_info([notes])")]
+    assert [tuple(row) for row in await db.execute("PRAGMA integrity_check(1)")] == [("ok",)]
+
+
+async def test_ids_of_several_types_do_not_stop_a_find(db):
+    await db.save_entity("notes", {"id": "a", "n": 1})
+    await db.execute("INSERT INTO [notes] ([id], [n]) VALUES (x'01', 2)")
+    assert [row["n"] for row in await db.find_entities("notes")] == [1, 2]
+    assert [row["n"] for row in await db.find_entities("notes", limit=5)] == [1, 2]
+
+
+async def test_many_rows_are_decoded_beside_the_event_loop(db, monkeypatch):
+    for number in range(40):
+        await db.save_entity("notes", {"id": f"{number:02}", "j": {"n": number}})
+    threads = []
+
+    async def in_thread(function, *args, **options):
+        threads.append(function.__name__)
+        return function(*args, **options)
+
+    monkeypatch.setattr("app_kernel.db.store.MANY_ROWS", 20)
+    monkeypatch.setattr("app_kernel.db.store.asyncio.to_thread", in_thread)
+    assert [row["j"]["n"] for row in await db.find_entities("notes")] == list(range(40))
+    assert len(await db.find_entities("notes", limit=20)) == 20
+    assert threads == ["to_dicts"]
+
+
+async def test_closing_ends_a_read_that_nobody_needs(tmp_path):
+    async with opened(tmp_path, statement_seconds=600) as (db, driver):
+        reading = asyncio.create_task(db.execute(COUNTING.format(10**12)))
+        await until(lambda: driver._readers._threads)
+        await asyncio.sleep(0)
+        began = time.monotonic()
+    assert time.monotonic() - began < 60
+    with pytest.raises(Unavailable):
+        await reading
+
+
+async def test_a_cancelled_read_frees_its_thread(tmp_path):
+    async with opened(tmp_path, statement_seconds=600) as (db, driver):
+        for _ in range(4):
+            reading = asyncio.create_task(db.execute(COUNTING.format(10**12)))
+            await asyncio.sleep(0)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+        assert [tuple(row) for row in await db.execute("SELECT 1")] == [(1,)]
+        assert len(driver._readers._threads) <= 2
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 3, 10])
+async def test_a_cancelled_opening_or_closing_leaves_no_thread(tmp_path, rounds):
+    driver = SqliteDriver(str(tmp_path / "app.db"))
+    opening = asyncio.create_task(driver.open())
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    writer = vars(driver).get("_writer")
+    await until(lambda: not opening.cancelled() or writer is None or not writer._thread.is_alive())
+    if not opening.cancelled():
+        closing = asyncio.create_task(driver.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        await until(lambda: not driver._writer._thread.is_alive())
+    assert driver._reader is None
+
+
+@pytest.mark.parametrize("url", ["postgres://u:secret@h/d", "mysql://h/d", "nonsense", "sqlite://x", "sqlite:///a?b=c"])
+async def test_a_url_that_is_no_good_is_an_error_that_a_task_survives(url):
+    async def connecting():
+        async with connect(url):
+            pass
+
+    # Were it a SystemExit too, as what stops a start is, asyncio would end the process from inside a task.
+    (failure,) = await asyncio.gather(asyncio.create_task(connecting()), return_exceptions=True)
+    assert isinstance(failure, InvalidDatabaseUrl)
+    assert not isinstance(failure, SystemExit)
+    assert "secret" not in str(failure)

@@ -251,3 +251,28 @@ async def test_logins_are_told_to_the_security_log_without_what_was_typed(servic
     ]
     assert told[-1] == ("auth.login_throttled", mine)
     assert "typed-secret" not in repr(service.events) + capsys.readouterr().out
+
+
+@pytest.mark.acceptance("AU11")
+async def test_right_passwords_at_the_same_time_are_no_guesses(service: Service) -> None:
+    """Twenty of one account and of forty accounts behind one address: more than either limit of failures."""
+    many = [f"user{number}@example.com" for number in range(40)]
+    for email in [EMAIL, *many]:
+        await service.call("POST", "/auth/register", json={"email": email, "password": PASSWORD})
+    right = {"email": EMAIL, "password": PASSWORD}
+    answers = await asyncio.gather(
+        *(service.call("POST", "/auth/login", json=right, address=ATTACKER) for _ in range(20)),
+        *(service.call("POST", "/auth/login", json={**right, "email": email}, address=ATTACKER) for email in many),
+    )
+    assert [answer.status_code for answer in answers] == [200] * 60
+
+
+@pytest.mark.acceptance("AU10")
+async def test_too_many_attempts_that_wait_are_refused_at_once(service: Service, monkeypatch) -> None:
+    monkeypatch.setattr("app_kernel.auth.turns.MOST_WAITING", 3)
+    right = {"email": EMAIL, "password": PASSWORD}
+    await service.call("POST", "/auth/register", json=right)
+    answers = await asyncio.gather(*(service.call("POST", "/auth/login", json=right, address=OWNER) for _ in range(10)))
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {200, 503}
+    assert (await service.call("POST", "/auth/login", json=right, address=OWNER)).status_code == 200

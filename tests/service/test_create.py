@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import pytest
 from fastapi import APIRouter
 
-from app_kernel import FEATURES, ConfigurationError, Feature, ServiceConfig, create_service
+from app_kernel import FEATURES, ConfigurationError, Feature, ServiceConfig, actor, create_service
 from app_kernel.core.feature import FeatureFactory
 from app_kernel.core.ports import Accounts
 from tests.small_service import SECRET, call, http_scope, serving, small_app
@@ -51,6 +51,11 @@ def test_features_that_cannot_work_together_are_refused(mine: list[Any], words: 
 def test_the_layers_need_the_request_that_the_first_one_begins() -> None:
     with pytest.raises(ConfigurationError, match="request_log must come first"):
         small_app(features=FEATURES[1:])
+
+
+def test_an_authenticator_needs_the_layer_that_asks_it() -> None:
+    with pytest.raises(ConfigurationError, match="auth needs the feature actor"):
+        small_app(features=[factory for factory in FEATURES if factory is not actor.create_feature])
 
 
 def test_settings_and_features_are_refused_in_one_message() -> None:

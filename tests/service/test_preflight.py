@@ -248,3 +248,15 @@ def free_port() -> str:
 def slowdown() -> float:
     """How much slower than on an idle machine things may be: other work may run beside this test."""
     return max(1.0, os.getloadavg()[0])
+
+
+@pytest.mark.parametrize("name", ["what?.db", "50%25.db", "a b#c.db", "ünï.db"])
+async def test_the_name_of_a_database_is_a_path_and_nothing_else(name: str, tmp_path: Path) -> None:
+    config = ServiceConfig(jwt_secret=SECRET, database_name=str(tmp_path / name))
+    app = create_service("paths", config=config)
+    async with app.router.lifespan_context(app):
+        assert _databases_in(tmp_path) == [name]
+
+
+def _databases_in(folder: Path) -> list[str]:
+    return [file.name for file in folder.glob("*.db")]

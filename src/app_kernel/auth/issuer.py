@@ -17,6 +17,7 @@ from app_kernel.auth.refresh import (
 from app_kernel.auth.sessions import Lifetimes
 from app_kernel.auth.throttle import network_of
 from app_kernel.auth.tokens import AccessTokens
+from app_kernel.auth.turns import Turns
 from app_kernel.core import clock
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import current_context
@@ -55,6 +56,7 @@ class Issuer:
         self._access = AccessTokens(config.name or "", secrets)
         self._refresh = RefreshTokens(secrets)
         self._lifetimes = Lifetimes.of(config)
+        self.turns = Turns()
         self.live = LiveSessions(self._access, self._lifetimes)
 
     async def start(self, db: EntityStore, user: Row, user_agent: str | None) -> SignedIn:

@@ -9,6 +9,7 @@ from app_kernel.auth.identifiers import account_key, login_key
 from app_kernel.auth.issuer import Issuer, SignedIn
 from app_kernel.auth.passwords import DUMMY_HASH, needs_rehash, verify_in_thread
 from app_kernel.auth.throttle import PER_ACCOUNT, PER_NETWORK, network_of, seconds_until_free
+from app_kernel.auth.turns import ACCOUNT_AT_ONCE, NETWORK_AT_ONCE
 from app_kernel.core import clock
 from app_kernel.core.context import current_context
 from app_kernel.core.errors import NotAuthenticated, PermissionDenied, ServerBusy, SignupDisabled, TooManyAttempts
@@ -46,11 +47,10 @@ async def login(db: EntityStore, issuer: Issuer, identifier: str, password: str,
     """
     field, value = login_key(identifier)
     user = await store.find_user_row(db, field, value)
-    failure_id = await _begin_attempt(db, user, account_key(*(("email", user["email"]) if user else (field, value))))
-    if not await _password_fits(db, user, password, failure_id) or user is None:
+    account = account_key(*(("email", user["email"]) if user else (field, value)))
+    if not await _try_password(db, issuer, user, account, password) or user is None:
         await _report_failure(user)
         raise NotAuthenticated(WRONG)
-    await store.delete_login_failure(db, failure_id)
     await _upgrade(db, user, password)
     signed_in = await issuer.start(db, user, user_agent)
     await _require_unchanged(db, issuer, user, signed_in.session_id)
@@ -69,23 +69,37 @@ async def change_password(
     user = await store.get_user_row(db, user_id)
     if user is None:
         raise NotAuthenticated
-    failure_id = await _begin_attempt(db, user, account_key("email", user["email"]))
-    if not await _password_fits(db, user, current, failure_id):
+    if not await _try_password(db, issuer, user, account_key("email", user["email"]), current):
         await _report_failure(user)
         raise PermissionDenied("The current password is wrong.")
-    await store.delete_login_failure(db, failure_id)
     await replace_password(db, issuer.config, user, new, keep_session=session_id)
 
 
-async def _begin_attempt(db: EntityStore, user: Row | None, account: str) -> str:
+async def _try_password(db: EntityStore, issuer: Issuer, user: Row | None, account: str, password: str) -> bool:
+    """Whether the password is right, tried when it is the attempt's turn; raises TooManyAttempts, ServerBusy."""
+    network = network_of(current_context().address)
+    known = await store.is_known_network(db, user["id"] if user else "", network)
+    own_network = network if known else None
+    turns = issuer.turns
+    async with (
+        turns.take(f"account {account} {own_network or ''}", ACCOUNT_AT_ONCE),
+        turns.take(f"network {network or ''}", NETWORK_AT_ONCE),
+    ):
+        failure_id = await _begin_attempt(db, user, account, own_network, network)
+        fits = await _password_fits(db, user, password, failure_id)
+        if fits and user is not None:
+            await store.delete_login_failure(db, failure_id)
+        return fits
+
+
+async def _begin_attempt(
+    db: EntityStore, user: Row | None, account: str, own_network: str | None, network: str | None
+) -> str:
     """Notes the attempt as a failure before it is tried, so that parallel guesses count each other.
 
     Each of them counts itself and everything noted before it, so that of any number at once at most ten go on. A
     refused one leaves no note: it does not prolong the wait. Raises TooManyAttempts.
     """
-    network = network_of(current_context().address)
-    known = await store.is_known_network(db, user["id"] if user else "", network)
-    own_network = network if known else None
     try:
         await _refuse_over_limit(db, account, own_network, network, noted=0)
         failure_id = await store.insert_login_failure(db, account, network)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
 
 import orjson
 from dotenv import dotenv_values
@@ -187,7 +188,7 @@ class ServiceConfig(BaseModel):
         name = self.database_name or DEFAULT_DATABASE
         if "://" in name or self.database_type != "sqlite":
             return name
-        return f"sqlite:///{name}"
+        return f"sqlite:///{quote(name, safe='/:')}"
 
     def with_values(self, **changes: Any) -> Self:
         """A copy with other values, checked as a new one is."""

@@ -15,6 +15,7 @@ KernelError
     ├── ReservedField 422 (ValueError)
     ├── InvalidQuery 422 (ValueError)
     ├── UnsupportedValue 422 (ValueError)
+    ├── InvalidDatabaseUrl (ValueError)
     ├── SchemaLimit 422
     ├── UnsupportedTable 409
     ├── EntityDeleted 409
@@ -193,6 +194,10 @@ class UnsupportedValue(StoreError, ValueError):
 
     status = 422
     title = "Unprocessable Content"
+
+
+class InvalidDatabaseUrl(StoreError, ValueError):
+    """This is no database URL that this version can open."""
 
 
 class SchemaLimit(StoreError):

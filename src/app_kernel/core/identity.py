@@ -6,12 +6,11 @@ button of /docs works, and a route pays for one dependency instead of two.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from fastapi import Request
 from fastapi.openapi.models import OAuth2 as OAuth2Model
 from fastapi.openapi.models import OAuthFlowPassword, OAuthFlows
 from fastapi.security.base import SecurityBase
+from starlette.requests import HTTPConnection
 
 from app_kernel.core.context import current_context
 from app_kernel.core.errors import InvalidToken, NotAuthenticated, PermissionDenied
@@ -45,7 +44,7 @@ class CurrentUser(SecurityBase):
         self._check = check
         self._refusal = refusal
 
-    async def __call__(self, request: Request) -> UserIdentity:
+    async def __call__(self, request: HTTPConnection) -> UserIdentity:
         """The user whose access token came with the request; raises NotAuthenticated or PermissionDenied."""
         context = current_context()
         user = context.user
@@ -63,7 +62,7 @@ class CurrentUser(SecurityBase):
 class OptionalUser(CurrentUser):
     """A dependency that gives the signed-in user, or None for everybody else."""
 
-    async def __call__(self, request: Request) -> UserIdentity | None:  # type: ignore[override]  # None is the point
+    async def __call__(self, request: HTTPConnection) -> UserIdentity | None:  # type: ignore[override]  # None is the point
         """The user whose access token came with the request, or None when none came or it was not accepted.
 
         Raises what the authenticator raised when it could not tell, so that nobody counts as anonymous by accident.
@@ -85,8 +84,3 @@ def require_role(*roles: str) -> CurrentUser:
 get_current_user = CurrentUser()
 get_current_user_optional = OptionalUser()
 require_admin = require_role("admin")
-
-
-def describe_identity(user: UserIdentity) -> dict[str, Any]:
-    """The identity as the API shows it."""
-    return {"id": user.id, "email": user.email, "role": user.role, "is_active": user.is_active}

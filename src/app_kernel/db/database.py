@@ -49,7 +49,7 @@ class Database:
 
 
 def create_database(url: str, *, synchronous: str = "FULL") -> Database:
-    """A database that is not open yet. `url` as for `connect`; raises ConfigurationError for one that is no good."""
+    """A database that is not open yet. `url` as for `connect`; raises InvalidDatabaseUrl for one that is no good."""
     return Database(make_driver(url, synchronous=synchronous))
 
 
@@ -59,7 +59,7 @@ async def connect(url: str, *, synchronous: str = "FULL") -> AsyncIterator[Store
 
     `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://:memory:` for a private one that vanishes at the
     end. `synchronous` is FULL, where an acknowledged write survives a power cut, or NORMAL, where it survives a crash
-    of the process only. Raises ConfigurationError for a malformed URL and Unavailable when it cannot be opened.
+    of the process only. Raises InvalidDatabaseUrl for a malformed URL and Unavailable when it cannot be opened.
     """
     database = create_database(url, synchronous=synchronous)
     await database.open()

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app_kernel.core.errors import InvalidName, ReservedName, UnsupportedValue
 from app_kernel.db.kinds import INT64_MAX, INT64_MIN, Kind, check_text
-from app_kernel.db.table import HISTORY_SUFFIX, OWNED_FIELDS
+from app_kernel.db.table import HISTORY_SUFFIX
 
 MAX_ENTITY_NAME = 55
 """Bytes; with `_history` behind it, a name still fits the 63 that PostgreSQL keeps."""
@@ -108,8 +108,3 @@ def read_id(value: Any, kind: Kind) -> Any:
     except UnsupportedValue:
         return None
     return text
-
-
-def is_owned(name: str) -> bool:
-    """Whether the kernel writes this field itself."""
-    return name in OWNED_FIELDS

@@ -1,5 +1,6 @@
 """The entity verbs: what `Depends(db_connection)`, `get_db_connection()` and `connect(url)` give."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from app_kernel.db.schema import Schema
 from app_kernel.db.table import HISTORY_SUFFIX, EntityTable
 from app_kernel.db.units import Change
 from app_kernel.db.writes import Writes
+
+MANY_ROWS = 1000
+"""Rows whose decoding would hold the event loop for some milliseconds, so that a thread does it."""
 
 
 class Store(EntityStore):
@@ -74,13 +78,14 @@ class Store(EntityStore):
             if not table.exists or limit == 0:
                 return []
             if limit is None and not offset and query.whole_sql:
-                rows = await self._fetch(table, query.whole_sql, query.params)
-                if rows is not None:
-                    table.sort_by_id(rows)
+                rows, sorts = await self._fetch(table, query.whole_sql, query.params), True
             else:
-                rows = await self._run(table, query, self._driver.dialect.page(limit, offset))
-            if rows is not None:
-                return table.to_dicts(rows)
+                rows, sorts = await self._run(table, query, self._driver.dialect.page(limit, offset)), False
+            if rows is None:
+                continue
+            if len(rows) > MANY_ROWS:
+                return await asyncio.to_thread(table.to_dicts, rows, sort=sorts)
+            return table.to_dicts(rows, sort=sorts)
 
     async def count_entities(
         self,

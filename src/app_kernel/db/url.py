@@ -2,7 +2,7 @@
 
 from urllib.parse import parse_qsl, unquote
 
-from app_kernel.core.errors import ConfigurationError
+from app_kernel.core.errors import InvalidDatabaseUrl
 from app_kernel.db.drivers.base import Driver
 from app_kernel.db.drivers.sqlite import SqliteDriver
 
@@ -11,18 +11,18 @@ _PREFIX = "sqlite://"
 
 
 def make_driver(url: str, *, synchronous: str = "FULL") -> Driver:
-    """The driver for a URL; raises ConfigurationError, which never repeats the URL, for it may hold a password."""
+    """The driver for a URL; raises InvalidDatabaseUrl, which never repeats the URL, for it may hold a password."""
     scheme = url.partition("://")[0].lower()
     if scheme in ("postgres", "postgresql", "mysql", "mariadb"):
-        raise ConfigurationError([f"database_name: {scheme} is not built in this version; use sqlite:///path."])
+        raise InvalidDatabaseUrl(f"{scheme} is not built in this version; use sqlite:///path.")
     if not url.lower().startswith(_PREFIX):
-        raise ConfigurationError(["database_name: this is no database URL; use sqlite:///path."])
+        raise InvalidDatabaseUrl("this is no database URL; use sqlite:///path.")
     path, options = split_sqlite(url)
     chosen = options.pop("synchronous", synchronous).upper()
     if options:
-        raise ConfigurationError([f"database_name: unknown option {', '.join(sorted(options))} in the database URL."])
+        raise InvalidDatabaseUrl(f"unknown option {', '.join(sorted(options))} in the database URL.")
     if chosen not in SYNCHRONOUS:
-        raise ConfigurationError([f"database_synchronous: use {' or '.join(SYNCHRONOUS)}."])
+        raise InvalidDatabaseUrl(f"synchronous: use {' or '.join(SYNCHRONOUS)}.")
     return SqliteDriver(path, synchronous=chosen)
 
 
@@ -33,5 +33,5 @@ def split_sqlite(url: str) -> tuple[str, dict[str, str]]:
     if rest in ("", "/", ":memory:", "/:memory:"):
         return ":memory:", dict(parse_qsl(query))
     if not rest.startswith("/"):
-        raise ConfigurationError(["database_name: a SQLite URL has three slashes before a path: sqlite:///path."])
+        raise InvalidDatabaseUrl("a SQLite URL has three slashes before a path: sqlite:///path.")
     return rest[1:], dict(parse_qsl(query))

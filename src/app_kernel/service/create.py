@@ -132,6 +132,8 @@ def _feature_problems(features: Sequence[Feature]) -> Iterator[str]:
     authenticators = [feature.name for feature in features if feature.authenticator is not None]
     if len(authenticators) > 1:
         yield f"features: {' and '.join(authenticators)} each contribute an authenticator; there can be only one"
+    if authenticators and not any(feature.name == "actor" for feature in features):
+        yield f"features: {authenticators[0]} needs the feature actor, without which nobody is ever signed in"
     yield from _port_problems(features)
     for feature in features:
         for part, what in NOT_BUILT_PARTS.items():

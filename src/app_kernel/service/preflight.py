@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from app_kernel.core.config import SHORT_SECRET, ServiceConfig, environment_name
-from app_kernel.core.errors import ConfigurationError
+from app_kernel.core.errors import InvalidDatabaseUrl
 from app_kernel.db import create_database
 from app_kernel.logs import get_logger
 
@@ -173,8 +173,8 @@ def _file_problems(config: ServiceConfig) -> Iterator[str]:
     label = _label("database_name")
     try:
         create_database(config.database_url, synchronous=config.database_synchronous)
-    except ConfigurationError as exc:
-        yield from (problem.replace("database_name", label, 1) for problem in exc.problems)
+    except InvalidDatabaseUrl as exc:
+        yield f"{label}: {exc.message}"
         return
     text = unquote(config.database_url.partition("://")[2].partition("?")[0])
     if text in ("", "/", ":memory:", "/:memory:"):

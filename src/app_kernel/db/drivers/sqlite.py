@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import apsw
 
@@ -72,14 +72,19 @@ class SqliteDriver(Driver):
             self._synchronous = "OFF"
         else:
             self._path = _make_directory(self._path)
+        self._seen = -1
+        self._writer = SqliteWriter(self._open_writer, Path(self._path).name)
         try:
-            self._writer = SqliteWriter(self._open_writer, Path(self._path).name)
             await self._writer.open()
             # Opening may meet another process that recovers the file, so only reading does without waiting.
             self._reader = self._open_reader(busy_seconds=self._busy_seconds)
-        except apsw.Error as exc:
-            await self._writer.close()
-            raise to_ours(exc) from exc
+        except BaseException as exc:
+            # Also when the task was cancelled: nobody else knows of the thread and the files.
+            await asyncio.shield(self._writer.close())
+            self._remove_temporary()
+            if isinstance(exc, apsw.Error):
+                raise to_ours(exc) from exc
+            raise
         self._reader.set_busy_handler(None)
         self._reader.set_progress_handler(self._is_over_budget, PROGRESS_STEPS)
         self._readers = _ReaderThreads(self)
@@ -89,10 +94,17 @@ class SqliteDriver(Driver):
         if self._reader is None:
             return
         reader, self._reader = self._reader, None
+        # A task of its own, because one that is cancelled midway must not leave threads and files behind.
+        await asyncio.shield(asyncio.create_task(self._close(reader)))
+
+    async def _close(self, reader: apsw.Connection) -> None:
         await self._readers.close()
         reader.close()
         # Last, because only the last connection, if it may write, moves the log into the file and removes it.
         await self._writer.close()
+        self._remove_temporary()
+
+    def _remove_temporary(self) -> None:
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -189,7 +201,21 @@ class SqliteDriver(Driver):
         return connect(self._path, read_only=True, synchronous=self._synchronous, busy_seconds=busy_seconds)
 
 
-_Job: TypeAlias = tuple[Callable[[apsw.Connection], Any], Future[Any]]
+class _Read:
+    """A read on its way through a thread."""
+
+    __slots__ = ("abandoned", "deadline", "future", "work")
+
+    def __init__(self, work: Callable[[apsw.Connection], Any]) -> None:
+        self.work = work
+        self.future: Future[Any] = Future()
+        self.abandoned = False
+        """Whether nobody waits for it any more."""
+        self.deadline = 0.0
+
+    def is_over(self) -> bool:
+        """The progress handler of the statement: whether it is to end now."""
+        return self.abandoned or time.monotonic() > self.deadline
 
 
 class _ReaderThreads:
@@ -197,7 +223,8 @@ class _ReaderThreads:
 
     def __init__(self, driver: SqliteDriver) -> None:
         self._driver = driver
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Read | None] = queue.SimpleQueue()
+        self._under_way: set[_Read] = set()
         self._threads: list[threading.Thread] = []
         self._waiting = 0
         self._closed = False
@@ -206,22 +233,30 @@ class _ReaderThreads:
         """What `work` returns for a reading connection, in a thread; raises QueryTimeout when it takes too long."""
         if self._closed:
             raise DatabaseClosed
-        future: Future[T] = Future()
+        read = _Read(work)
+        self._under_way.add(read)
         self._waiting += 1
         if len(self._threads) < min(READER_THREADS, self._waiting):
             thread = threading.Thread(target=self._serve, name="sqlite-reader", daemon=True)
             self._threads.append(thread)
             thread.start()
-        self._queue.put((work, future))
+        self._queue.put(read)
         try:
-            return await asyncio.wrap_future(future)
+            result: T = await asyncio.wrap_future(read.future)
         except apsw.Error as exc:
             raise to_ours(exc) from exc
+        else:
+            return result
         finally:
+            read.abandoned = True
+            self._under_way.discard(read)
             self._waiting -= 1
 
     async def close(self) -> None:
+        """Ends the reads under way, which would only delay a shutdown, and the threads."""
         self._closed = True
+        for read in self._under_way:
+            read.abandoned = True
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -230,15 +265,16 @@ class _ReaderThreads:
     def _serve(self) -> None:
         driver = self._driver
         connection: apsw.Connection | None = None
-        while (job := self._queue.get()) is not None:
-            work, future = job
+        while (read := self._queue.get()) is not None:
+            future = read.future
             if not future.set_running_or_notify_cancel():
                 continue
             try:
                 if connection is None:
                     connection = driver._open_reader(busy_seconds=driver._busy_seconds)  # noqa: SLF001 - same file
-                connection.set_progress_handler(deadline_handler(driver._statement_seconds), PROGRESS_STEPS)  # noqa: SLF001
-                result = work(connection)
+                read.deadline = time.monotonic() + driver._statement_seconds  # noqa: SLF001 - same file
+                connection.set_progress_handler(read.is_over, PROGRESS_STEPS)
+                result = read.work(connection)
             except BaseException as exc:  # noqa: BLE001 - the waiting task gets whatever it was
                 future.set_exception(exc)
             else:

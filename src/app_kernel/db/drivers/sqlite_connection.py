@@ -28,7 +28,7 @@ FORMAT = 1
 
 _CATALOG = (
     "CREATE TABLE IF NOT EXISTS kernel_meta (key TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL)",
-    f"INSERT INTO kernel_meta (key, value) VALUES ('format', {FORMAT}), ('generation', 1) ON CONFLICT DO NOTHING",
+    "INSERT INTO kernel_meta (key, value) VALUES ('format', 1), ('generation', 1) ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS kernel_catalog (entity TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL,"
     " adopted INTEGER NOT NULL, PRIMARY KEY (entity, field)) WITHOUT ROWID",
 )

@@ -67,7 +67,8 @@ class SqliteWriter:
     async def open(self) -> None:
         """Starts the thread; returns when the connection and the catalog are there."""
         self._thread.start()
-        await asyncio.wrap_future(self._opened)
+        # Shielded, because the thread sets the future whether or not its opener still waits.
+        await asyncio.shield(asyncio.wrap_future(self._opened))
 
     async def close(self) -> None:
         """Runs what waits, then ends the thread and closes the connection."""
@@ -259,11 +260,48 @@ def run_statement(connection: apsw.Connection, sql: str, params: Iterable[Any]) 
 
     cursor = connection.cursor()
     cursor.exec_trace = trace
+    connection.authorizer = _authorize
     try:
         rows = cursor.execute(sql, tuple(params)).fetchall()
     except apsw.BindingsError as exc:
         raise InvalidQuery("The number of params is not the number of ? in the statement.") from exc
+    except apsw.AuthError as exc:
+        raise InvalidQuery(
+            "execute() may not open transactions, attach databases, make temporary tables or change PRAGMAs:"
+            " the connection it runs on is everybody's."
+        ) from exc
+    finally:
+        connection.authorizer = None
     return (seen[0] if seen else ()), rows
+
+
+_LASTING = frozenset(
+    {
+        apsw.SQLITE_ATTACH,
+        apsw.SQLITE_DETACH,
+        apsw.SQLITE_TRANSACTION,
+        apsw.SQLITE_SAVEPOINT,
+        apsw.SQLITE_CREATE_TEMP_INDEX,
+        apsw.SQLITE_CREATE_TEMP_TABLE,
+        apsw.SQLITE_CREATE_TEMP_TRIGGER,
+        apsw.SQLITE_CREATE_TEMP_VIEW,
+    }
+)
+_READING_PRAGMAS = frozenset(
+    {
+        "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo", "integrity_check",
+        "quick_check", "table_info", "table_list", "table_xinfo",
+    }
+)  # fmt: skip
+
+
+def _authorize(operation: int, first: str | None, second: str | None, _: str | None, __: str | None) -> int:
+    """Denies what would outlast the statement on a connection that every other unit uses too."""
+    if operation in _LASTING or (operation == apsw.SQLITE_INSERT and first == "sqlite_temp_master"):
+        return apsw.SQLITE_DENY
+    if operation == apsw.SQLITE_PRAGMA and second is not None and (first or "").lower() not in _READING_PRAGMAS:
+        return apsw.SQLITE_DENY
+    return apsw.SQLITE_OK
 
 
 def _ours(exc: BaseException) -> BaseException:
