@@ -171,3 +171,9 @@ def test_commands_explain_themselves():
     assert "users" in run("--help")
     assert "--password-stdin" in run("users", "create", "--help")
     run("users", "nonsense", status=2)
+
+
+def test_only_making_an_account_makes_a_database():
+    assert "there is no database at" in run("users", "list", status=1)
+    assert "there is no database at" in run("users", "deactivate", EMAIL, status=1)
+    assert not Path("data").exists()

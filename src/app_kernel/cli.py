@@ -84,7 +84,7 @@ def create(
     async def work(db: EntityStore) -> UserIdentity:
         return await create_user(db, email, password, role=role, name=name, username=username, config=config)
 
-    user = _run(config, work)
+    user = _run(config, work, makes_database=True)
     typer.echo(f"created {user.email} with the role {user.role} in {_place(config)}")
     if not password_stdin:
         typer.echo(f"password: {password}")
@@ -166,7 +166,9 @@ def _settings(database_url: str | None, env_file: Path) -> ServiceConfig:
     return config if database_url is None else config.with_values(database_name=database_url)
 
 
-def _run(config: ServiceConfig, work: Callable[[EntityStore], Awaitable[R]]) -> R:
+def _run(config: ServiceConfig, work: Callable[[EntityStore], Awaitable[R]], *, makes_database: bool = False) -> R:
+    if not makes_database and urlsplit(config.database_url).scheme == "sqlite" and not Path(_place(config)).is_file():
+        _fail(f"there is no database at {_place(config)}", REFUSED)
     try:
         return asyncio.run(_in_database(config, work))
     except InvalidDatabaseUrl as exc:

@@ -12,6 +12,7 @@ import pytest
 
 from app_kernel.core.errors import DatabaseBusy, StorageFull, StoreError
 from app_kernel.db.database import Database, connect
+from app_kernel.db.drivers.base import Work
 from app_kernel.db.drivers.sqlite import SqliteDriver
 from app_kernel.db.store import Store
 from tests.faults.children import Child
@@ -20,6 +21,15 @@ from tests.faults.ledger import assert_kept, record
 from tests.faults.strace import require_strace, traced
 
 PAGE = "x" * 3000
+
+
+async def limit_pages(db: Store, pages: int) -> None:
+    """How large the file may get, set where it counts: on the connection that writes."""
+
+    def work() -> Work[None]:
+        yield (f"PRAGMA max_page_count = {pages}", ())
+
+    await db._driver.write(work, db._driver.generation)
 
 
 async def fill(db: Store, start: int = 0) -> int:
@@ -37,7 +47,7 @@ async def test_a_full_database_refuses_writes_keeps_what_it_has_and_goes_on_when
     path = tmp_path / "app.db"
     async with connect(f"sqlite:///{path}") as db:
         await db.save_entity("items", {"id": "first", "text": PAGE, "number": -1})
-        await db.execute("PRAGMA max_page_count = 300")
+        await limit_pages(db, 300)
         saved = await fill(db)
         assert StorageFull.status == 503
         assert saved > 50
@@ -46,7 +56,7 @@ async def test_a_full_database_refuses_writes_keeps_what_it_has_and_goes_on_when
         assert all(row["text"] == PAGE for row in rows)
         with pytest.raises(StorageFull):
             await db.save_entity("items", {"id": "first", "new_field": PAGE * 10})
-        await db.execute("PRAGMA max_page_count = 1000000")
+        await limit_pages(db, 1000000)
         assert (await db.save_entity("items", {"id": "first", "new_field": PAGE * 10}))["_version"] == 2
     assert_sound(path, "items")
 
@@ -56,7 +66,7 @@ async def test_of_saves_that_commit_together_those_that_fit_are_kept_when_the_st
     path = tmp_path / "app.db"
     async with connect(f"sqlite:///{path}") as db:
         await db.save_entity("items", {"id": "first", "text": PAGE})
-        await db.execute("PRAGMA max_page_count = 120")
+        await limit_pages(db, 120)
         saves = [db.save_entity("items", {"id": f"row-{number}", "text": PAGE}) for number in range(200)]
         outcomes = await asyncio.gather(*saves, return_exceptions=True)
         acked = {row["id"] for row in outcomes if isinstance(row, dict)}
