@@ -166,7 +166,7 @@ STATEMENTS = [
     (lambda: sqlite.page(5, 0), " LIMIT 5"),
     (lambda: sqlite.page(5, 10), " LIMIT 5 OFFSET 10"),
     (lambda: sqlite.page(None, 10), " LIMIT -1 OFFSET 10"),
-    (lambda: Dialect().page(None, 10), " OFFSET 10"),
+    (lambda: Dialect.page(sqlite, None, 10), " OFFSET 10"),
     (lambda: sqlite.order_term('"n"', Kind.INT, descending=False), '"n"'),
     (lambda: sqlite.order_term('"n"', Kind.INT, descending=True), '"n" DESC'),
     (lambda: sqlite.order_term('"d"', Kind.DECIMAL, descending=True), '"d" COLLATE kernel_number DESC'),

@@ -1,5 +1,6 @@
 """Standard SQL; each database overrides only what it spells differently."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, De
 Encoder = Callable[[Any], Any]
 
 
-class Dialect:
+class Dialect(ABC):
     """How one database spells the statements of the store."""
 
     name: ClassVar[str]
@@ -44,13 +45,13 @@ class Dialect:
         except (ValueError, TypeError, ArithmeticError, KeyError, AttributeError):
             return stored
 
+    @abstractmethod
     def natural_kind(self, declared: str) -> Kind:
         """What a column that the application declared holds, as far as its type tells; UNKNOWN when it does not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def may_hold(self, declared: str, kind: Kind) -> bool:
         """Whether a column that the application declared can hold values of `kind` unaltered."""
-        raise NotImplementedError
 
     # Expressions of a where clause.
 
@@ -62,17 +63,17 @@ class Dialect:
         """An int expression where the other side of a comparison is a bigint or a Decimal."""
         return sql
 
+    @abstractmethod
     def like(self, operand: str, pattern: str, *, fold_case: bool) -> str:
         """A LIKE with backslash as its escape; with `fold_case`, ASCII letters match in either case."""
-        raise NotImplementedError
 
     def valid_json(self, column: str) -> str:
         """The column where its text is JSON, else NULL."""
         return column
 
+    @abstractmethod
     def json_value(self, column: str, path: Sequence[str], kind: Kind | None) -> str:
         """The value at `path` if it is of `kind`, else NULL; with None, whatever is there, NULL where nothing is."""
-        raise NotImplementedError
 
     def arithmetic(self, operator: str, left: str, right: str, kind: Kind) -> str:
         """`left operator right` over int or float; an int overflow is an error of the database."""
@@ -86,9 +87,9 @@ class Dialect:
         """LOWER, UPPER (of ASCII letters), LENGTH (in characters), COALESCE or ABS."""
         return f"{function}({', '.join(arguments)})"
 
+    @abstractmethod
     def order_term(self, sql: str, kind: Kind, *, descending: bool) -> str:
         """One term of ORDER BY; NULL comes first ascending and last descending."""
-        raise NotImplementedError
 
     # Statements over one table.
 
@@ -164,9 +165,9 @@ class Dialect:
         """A new column that may be NULL."""
         return f"ALTER TABLE {self.quote(table_name)} ADD COLUMN {self.quote(column)} {declared}"
 
+    @abstractmethod
     def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> list[str]:
         """The statements that turn a column of the store's own into another kind and type, values converted."""
-        raise NotImplementedError
 
     def create_index(self, index_name: str, table_name: str, fields: Sequence[str], *, unique: bool) -> str:
         """An index that is made unless it exists; a unique one does not count soft-deleted rows."""
