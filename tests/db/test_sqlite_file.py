@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import apsw
@@ -331,3 +332,13 @@ async def test_a_url_that_is_no_good_is_an_error_that_a_task_survives(url):
     assert isinstance(failure, InvalidDatabaseUrl)
     assert not isinstance(failure, SystemExit)
     assert "secret" not in str(failure)
+
+
+@pytest.mark.parametrize("value", [1.5, Decimal("1.5"), 2**63, "text", True], ids=repr)
+async def test_what_other_hands_wrote_into_a_field_does_not_stop_it_from_changing(db, value):
+    await db.save_entity("things", {"id": "a", "v": 5})
+    await db.save_entity("things", {"id": "b", "v": 6})
+    await db.execute("UPDATE [things] SET [v] = 'by hand' WHERE [id] = 'a'")
+    assert [row["v"] for row in await db.find_entities("things", order_by="[id]")] == ["by hand", 6]
+    await db.save_entity("things", {"id": "c", "v": value})
+    assert [row["v"] for row in await db.find_entities("things", order_by="[id]")] == ["by hand", 6, value]

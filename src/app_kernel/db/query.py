@@ -9,9 +9,6 @@ from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.table import EntityTable
 from app_kernel.db.where import Clause, compile_order, compile_where, signature
 
-MAX_CACHED = 1000
-"""Compiled queries kept for a table."""
-
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -46,10 +43,7 @@ def find_query(
     key = ("find", where_clause, signature(values), order_by, include_deleted)
     compiled: _Compiled | None = table.statements.get(key)
     if compiled is None:
-        compiled = _compile(table, dialect, where_clause, values, order_by, include_deleted)
-        if len(table.statements) >= MAX_CACHED:
-            table.statements.clear()
-        table.statements[key] = compiled
+        compiled = table.keep(key, _compile(table, dialect, where_clause, values, order_by, include_deleted))
     bound = compiled.clause.bind(values) if compiled.clause is not None else ()
     return Query(compiled.select_sql, compiled.whole_sql, compiled.count_sql, bound)
 

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from app_kernel.db.kinds import Kind
 
 Decoder = Callable[[Any], Any]
+
+T = TypeVar("T")
 
 _UNREADABLE = (ValueError, TypeError, ArithmeticError, KeyError, AttributeError)
 """What decoders raise for a stored value that does not read as its kind."""
@@ -93,7 +95,7 @@ class EntityTable:
         column = self.columns.get(name)
         return column is not None and column.physical
 
-    def keep(self, shape: Any, statement: str) -> str:
+    def keep(self, shape: Any, statement: T) -> T:
         """Keeps a compiled statement; as many shapes as requests can make up do not fill the memory."""
         if len(self.statements) >= MAX_STATEMENTS:
             self.statements.clear()

@@ -28,10 +28,10 @@ FORMAT = 1
 
 _CATALOG = (
     "CREATE TABLE IF NOT EXISTS kernel_meta (key TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL)",
-    "INSERT INTO kernel_meta (key, value) VALUES ('format', 1), ('generation', 1) ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS kernel_catalog (entity TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL,"
     " adopted INTEGER NOT NULL, PRIMARY KEY (entity, field)) WITHOUT ROWID",
 )
+_FIRST_META = "INSERT INTO kernel_meta (key, value) VALUES ('format', ?), ('generation', 1) ON CONFLICT DO NOTHING"
 
 
 def connect(path: str, *, read_only: bool, synchronous: str, busy_seconds: float) -> apsw.Connection:
@@ -93,6 +93,7 @@ def create_catalog(connection: apsw.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         for statement in _CATALOG:
             connection.execute(statement)
+        connection.execute(_FIRST_META, (FORMAT,))
         connection.execute("COMMIT")
     laid_out: Any = connection.execute("SELECT value FROM kernel_meta WHERE key = 'format'").fetchall()[0][0]
     if laid_out > FORMAT:
