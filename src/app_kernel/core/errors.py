@@ -23,8 +23,11 @@ KernelError
     ├── ConstraintViolation 422
     │   ├── UniqueViolation 409
     │   └── MissingValue 422
+    ├── TransactionInOtherTask
+    ├── SchemaChangeInTransaction
     └── Unavailable 503
-        ├── DatabaseBusy · DatabaseClosed · QueryTimeout
+        ├── DatabaseBusy · DatabaseClosed · QueryTimeout · TransactionTimeout
+        ├── ConnectTimeout · PoolTimeout · ConnectionLost
         └── StorageFull · StorageReadOnly
 """
 
@@ -251,6 +254,18 @@ class MissingValue(ConstraintViolation):
     """A field that the table requires was not given."""
 
 
+class TransactionInOtherTask(StoreError):
+    """This task was started inside a transaction of another task, which only that task may use.
+
+    Call the store before or after the transaction, or without gather() and create_task() inside it; on Python 3.11
+    asyncio.wait_for() starts a task too, and asyncio.timeout() does not.
+    """
+
+
+class SchemaChangeInTransaction(StoreError):
+    """This save needs a new column, which this database cannot make inside a transaction; call ensure_fields() first."""
+
+
 class Unavailable(StoreError):
     """The database cannot do this now; nothing was changed."""
 
@@ -269,6 +284,22 @@ class DatabaseClosed(Unavailable):
 
 class QueryTimeout(Unavailable):
     """The query took longer than the statement timeout."""
+
+
+class TransactionTimeout(Unavailable):
+    """The transaction was open longer than it may be, and was rolled back; nothing of it was kept."""
+
+
+class ConnectTimeout(Unavailable):
+    """The database server did not accept a connection in time."""
+
+
+class PoolTimeout(Unavailable):
+    """No connection of the pool became free in time."""
+
+
+class ConnectionLost(Unavailable):
+    """The connection to the database broke; a write that was under way may or may not have been kept."""
 
 
 class StorageFull(Unavailable):

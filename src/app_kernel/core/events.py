@@ -23,6 +23,44 @@ class RequestFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class EntityChanged:
+    """One change of one entity, as recorders see it inside its transaction."""
+
+    entity: str
+    id: str | int
+    version: int
+    """From 1; each change counts one up."""
+    action: str
+    """create, update, delete, restore or purge."""
+    before: Mapping[str, Any] | None
+    """The whole row before the change; None when there was none."""
+    after: Mapping[str, Any] | None
+    """The whole row after the change; None when it is gone."""
+    at: str
+    """When, as UTC ISO 8601 text."""
+    actor_id: str | None
+    comment: str | None
+    request_id: str | None
+    address: str | None
+    """The client's address."""
+    workspace_id: str | None
+
+    @property
+    def changes(self) -> dict[str, list[Any]]:
+        """What differs, as field to [old, new], without the fields that every change moves."""
+        before, after = self.before or {}, self.after or {}
+        names = dict.fromkeys((*before, *after))
+        return {
+            name: [before.get(name), after.get(name)]
+            for name in names
+            if name not in _MOVED_BY_EVERY_CHANGE and before.get(name) != after.get(name)
+        }
+
+
+_MOVED_BY_EVERY_CHANGE = frozenset({"updated_at", "updated_by", "_version"})
+
+
+@dataclass(frozen=True, slots=True)
 class UserRegistered:
     """An account was made, by sign-up, by an administrator or by code."""
 

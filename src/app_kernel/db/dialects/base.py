@@ -17,6 +17,10 @@ class Dialect(ABC):
     types: ClassVar[Mapping[Kind, str]]
     """The column type of each kind."""
     id_type: ClassVar[str]
+    serial_type: ClassVar[str]
+    """A primary key of whole numbers that the database assigns, each greater than all before it."""
+    generation_column: ClassVar[str] = ""
+    """What an observed SELECT has as its last column, comma included, where no cheaper way tells the generation."""
     encoders: ClassVar[Mapping[Kind, Encoder]]
     """From a value, as `kinds.as_kind` has it, to what the driver takes; kinds that pass as they are have none."""
     decoders: ClassVar[Mapping[Kind, Decoder]]
@@ -168,6 +172,41 @@ class Dialect(ABC):
     @abstractmethod
     def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> list[str]:
         """The statements that turn a column of the store's own into another kind and type, values converted."""
+
+    def create_outbox(self) -> list[str]:
+        """The tables of the outbox and of the inbox, each made unless it exists, in an order that holds.
+
+        A row of the outbox is unsent while its batch is NULL. The inbox remembers, in the database that sinks write
+        to, which messages they have written.
+        """
+        text, number = self.types[Kind.STR], self.types[Kind.INT]
+        q = self.quote
+        message = f"{q('topic')} {text} NOT NULL, {q('key')} {text} NOT NULL, {q('body')} {text} NOT NULL"
+        return [
+            f"CREATE TABLE IF NOT EXISTS {q('kernel_outbox')} ({q('seq')} {self.serial_type},"
+            f" {q('id')} {text} NOT NULL, {message}, {q('created_at')} {text} NOT NULL, {q('sent_at')} {text},"
+            f" {q('batch')} {number}, {q('attempts')} {number} NOT NULL DEFAULT 0)",
+            f"CREATE INDEX IF NOT EXISTS {q('kernel_outbox_unsent')} ON {q('kernel_outbox')} ({q('seq')})"
+            f" WHERE {q('batch')} IS NULL",
+            f"CREATE INDEX IF NOT EXISTS {q('kernel_outbox_sent')} ON {q('kernel_outbox')} ({q('sent_at')})"
+            f" WHERE {q('batch')} IS NOT NULL",
+            f"CREATE TABLE IF NOT EXISTS {q('kernel_dead_letters')} ({q('id')} {self.id_type} NOT NULL PRIMARY KEY,"
+            f" {message}, {q('created_at')} {text} NOT NULL, {q('died_at')} {text} NOT NULL,"
+            f" {q('attempts')} {number} NOT NULL, {q('reason')} {text} NOT NULL)",
+            f"CREATE TABLE IF NOT EXISTS {q('kernel_inbox')} ({q('id')} {self.id_type} NOT NULL PRIMARY KEY,"
+            f" {q('received_at')} {text} NOT NULL)",
+            f"CREATE INDEX IF NOT EXISTS {q('kernel_inbox_received')} ON {q('kernel_inbox')} ({q('received_at')})",
+            f"CREATE TABLE IF NOT EXISTS {q('kernel_relay')} ({q('name')} {self.id_type} NOT NULL PRIMARY KEY,"
+            f" {q('value')} {text} NOT NULL)",
+        ]
+
+    def insert_messages(self, count: int) -> str:
+        """New rows of the outbox, in this order; five parameters each: id, topic, key, body, created_at."""
+        rows = (
+            "(" + ", ".join(self.placeholder(5 * row + column + 1) for column in range(5)) + ")" for row in range(count)
+        )
+        names = self.column_list(("id", "topic", "key", "body", "created_at"))
+        return f"INSERT INTO {self.quote('kernel_outbox')} ({names}) VALUES {', '.join(rows)}"
 
     def create_index(self, index_name: str, table_name: str, fields: Sequence[str], *, unique: bool) -> str:
         """An index that is made unless it exists; a unique one does not count soft-deleted rows."""

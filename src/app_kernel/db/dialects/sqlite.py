@@ -63,6 +63,7 @@ class SqliteDialect(Dialect):
 
     name = "sqlite"
     id_type = "TEXT"
+    serial_type = "INTEGER PRIMARY KEY AUTOINCREMENT"
     types: ClassVar = {
         Kind.STR: "TEXT",
         Kind.INT: "INTEGER",

@@ -13,20 +13,98 @@ from app_kernel.db.dialects.base import Dialect
 
 T = TypeVar("T")
 
-Row: TypeAlias = tuple[Any, ...]
+Row: TypeAlias = Sequence[Any]
+"""Values by position. It may be longer than the columns asked for, by what the dialect's `generation_column` adds."""
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 Work: TypeAlias = Generator[Statement, list[Row], T]
 Unit: TypeAlias = Callable[[], Work[T]]
 """Makes the work anew, because a driver may have to run it again."""
 
+ANY_GENERATION = -1
+"""For a write whose statements belong to no generation of the schema."""
 
-class Driver(ABC):
-    """An open database. Its methods raise the errors of `core.errors`, and SchemaFact for the store to answer."""
+TRANSACTION_SECONDS = 5.0
+"""How long a transaction of the caller's may stay open."""
+
+
+class Session(ABC):
+    """What runs statements: a driver, where each call is a transaction of its own, or a transaction that is open.
+
+    Its methods raise the errors of `core.errors`, and SchemaFact for the store to answer.
+    """
 
     dialect: ClassVar[Dialect]
 
     generation: int = 0
-    """The schema's generation as of the latest statement; another process may have moved it on."""
+    """The schema's generation as of the latest observed statement; another process may have moved it on."""
+
+    @abstractmethod
+    async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
+        """The rows of one reading statement.
+
+        With `observed`, `generation` is afterwards at least what that statement saw; the last column of the
+        statement is then the dialect's `generation_column`, where it has one.
+        """
+
+    @abstractmethod
+    async def write(self, unit: Unit[T], generation: int, table: str) -> T:
+        """Runs a unit that writes to `table`, all or nothing.
+
+        Raises SchemaStale, with nothing changed, if the schema is not at `generation` once nobody can change
+        the table any more; ANY_GENERATION skips that.
+        """
+
+    @abstractmethod
+    async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        """Runs one writing statement, all or nothing; one that depends on the generation looks at it itself."""
+
+    @abstractmethod
+    async def define(self, unit: Unit[T]) -> T:
+        """Runs a unit that changes the schema, alone and under its lock; it moves the generation on itself."""
+
+    @abstractmethod
+    async def execute(self, sql: str, params: Sequence[Any]) -> tuple[tuple[str, ...], list[Row]]:
+        """Runs one statement of the caller's: the names of its columns and its rows."""
+
+
+class Transaction(Session):
+    """A transaction that stays open between calls. A call that fails takes back only itself, on every backend.
+
+    Once its time is over, or its connection lost, it is rolled back, and every further call raises
+    TransactionTimeout or what was lost; so does `commit`, which therefore never pretends.
+    """
+
+    @abstractmethod
+    async def commit(self) -> None:
+        """Commits and ends it. A task that is cancelled meanwhile still leaves it ended."""
+
+    @abstractmethod
+    async def rollback(self) -> None:
+        """Rolls back and ends it; never raises for one that has ended by itself."""
+
+    @abstractmethod
+    async def begin_nested(self) -> None:
+        """Sets a savepoint, inside the one before it if that is still open."""
+
+    @abstractmethod
+    async def end_nested(self, *, keep: bool) -> None:
+        """Ends the latest savepoint: keeps what was done since, or takes it back, the schema's generation included."""
+
+
+class Lease(ABC):
+    """The right to do alone, among all processes on one database, what it is named after."""
+
+    @abstractmethod
+    async def renew(self) -> bool:
+        """Keeps it for some more seconds; False when it was lost meanwhile."""
+
+    @abstractmethod
+    async def release(self) -> None:
+        """Gives it back at once; never raises."""
+
+
+class Driver(Session):
+    """An open database."""
 
     @abstractmethod
     async def open(self) -> None:
@@ -37,17 +115,23 @@ class Driver(ABC):
         """Finishes the work under way and disconnects."""
 
     @abstractmethod
-    async def fetch(self, sql: str, params: Sequence[Any]) -> list[Row]:
-        """The rows of one reading statement; afterwards `generation` is at least what that statement saw."""
+    async def begin(self, seconds: float) -> Transaction:
+        """Opens a transaction that is rolled back by itself after `seconds`."""
 
     @abstractmethod
-    async def write(self, unit: Unit[T], generation: int) -> T:
-        """Runs a unit in a transaction; raises SchemaStale, before anything happens, if the schema moved on."""
+    async def acquire_lease(self, name: str) -> Lease | None:
+        """The lease of this name; None while another process or another open database of this one holds it.
+
+        When its holder dies, somebody else gets it within 4 seconds.
+        """
 
     @abstractmethod
-    async def define(self, unit: Unit[T]) -> T:
-        """Runs a unit that changes the schema, alone and under its lock; it moves the generation on itself."""
+    def signal(self, channel: str) -> None:
+        """Wakes whoever listens to `channel` in this and every other process; never blocks or raises.
+
+        Best effort: signals of one moment are merged, and one may be lost with the process that gave it.
+        """
 
     @abstractmethod
-    async def execute(self, sql: str, params: Sequence[Any]) -> tuple[tuple[str, ...], list[Row]]:
-        """Runs one statement of the caller's: the names of its columns and its rows."""
+    def on_signal(self, channel: str, callback: Callable[[], object]) -> Callable[[], None]:
+        """Calls back in this event loop after a signal; returns what ends that."""
