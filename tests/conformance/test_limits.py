@@ -5,11 +5,12 @@ import pytest
 from app_kernel.core.errors import SchemaLimit
 from app_kernel.db.schema import Schema
 from app_kernel.db.store import Store
+from app_kernel.db.transactions import scope_outside
 
 
 def limited(db, **limits):
     """A handle on the same database with small limits."""
-    return Store(db._driver, Schema(db._driver, **limits))
+    return Store(db._driver, outside=scope_outside(db._driver, Schema(db._driver, **limits), ()))
 
 
 @pytest.mark.acceptance("DB1")
@@ -64,7 +65,7 @@ async def test_reading_ten_thousand_names_makes_nothing_and_keeps_little(db):
     for number in range(10_000):
         assert await db.get_entity(f"nothing{number}", "a") is None
     assert await db.execute("SELECT [entity] FROM [kernel_catalog]") == []
-    assert len(db._schema._tables) <= 20_000
+    assert len(db._outside.schema._tables) <= 20_000
 
 
 async def test_the_statements_kept_for_an_entity_have_an_end(db):
@@ -72,5 +73,5 @@ async def test_the_statements_kept_for_an_entity_have_an_end(db):
     for number in range(1, 2048):
         fields = {f"f{bit}": number for bit in range(11) if number >> bit & 1}
         await db.save_entity("notes", {"id": "a", **fields})
-    assert len(db._schema.known("notes").statements) <= 1100
+    assert len(db._outside.schema.known("notes").statements) <= 1100
     assert (await db.get_entity("notes", "a"))["f10"] == 2047

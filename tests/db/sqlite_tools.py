@@ -44,7 +44,7 @@ class Gate:
         yield ("SELECT 1", ())
 
     async def __aenter__(self):
-        self.held = asyncio.create_task(self.driver.write(self.unit, self.driver._writer.generation))
+        self.held = asyncio.create_task(self.driver.write(self.unit, self.driver._writer.generation, "notes"))
         await until(self.begun.is_set)
         return self
 

@@ -70,9 +70,9 @@ async def test_a_unit_that_raises_anything_takes_only_itself_back(db):
 
     async with Gate(db) as gate:
         done = await gate.finish(
-            driver.write(broken, driver.generation),
+            driver.write(broken, driver.generation, "notes"),
             db.save_entity("notes", {"id": "b", "n": 1}),
-            driver.write(stale, driver.generation - 1),
+            driver.write(stale, driver.generation - 1, "notes"),
             db.save_entity("notes", {"id": "c", "n": 2}),
         )
     assert names(done) == ["ZeroDivisionError", "dict", "SchemaStale", "dict"]

@@ -29,7 +29,7 @@ async def limit_pages(db: Store, pages: int) -> None:
     def work() -> Work[None]:
         yield (f"PRAGMA max_page_count = {pages}", ())
 
-    await db._driver.write(work, db._driver.generation)
+    await db._driver.write(work, db._driver.generation, "notes")
 
 
 async def fill(db: Store, start: int = 0) -> int:

@@ -263,7 +263,7 @@ class TransactionInOtherTask(StoreError):
 
 
 class SchemaChangeInTransaction(StoreError):
-    """This save needs a new column, which this database cannot make inside a transaction; call ensure_fields() first."""
+    """This save needs a column that this database cannot make inside a transaction; call ensure_fields() before."""
 
 
 class Unavailable(StoreError):

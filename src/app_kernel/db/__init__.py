@@ -5,9 +5,19 @@ async with connect("sqlite:///app.db") as db:
     await db.find_entities("widgets", "[name] = ?", ("gear",))
 """
 
-from app_kernel.core.deps import db_connection, get_db_connection
+from app_kernel.core.deps import admin_db_connection, db_connection, get_admin_db_connection, get_db_connection
 from app_kernel.db.database import Database, connect, create_database
 from app_kernel.db.row import ResultRow
 from app_kernel.db.store import Store
 
-__all__ = ["Database", "ResultRow", "Store", "connect", "create_database", "db_connection", "get_db_connection"]
+__all__ = [
+    "Database",
+    "ResultRow",
+    "Store",
+    "admin_db_connection",
+    "connect",
+    "create_database",
+    "db_connection",
+    "get_admin_db_connection",
+    "get_db_connection",
+]

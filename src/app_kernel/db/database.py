@@ -1,13 +1,13 @@
 """Opening a database, and what is open."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from app_kernel.core.errors import Unavailable
+from app_kernel.core.outbox import Recorder
 from app_kernel.core.tables import Table
 from app_kernel.db.drivers.base import Driver
-from app_kernel.db.schema import Schema
 from app_kernel.db.store import Store
 from app_kernel.db.url import make_driver
 
@@ -18,10 +18,14 @@ PING_SECONDS = 2.0
 class Database:
     """One database: it is opened once, in the event loop that uses it, and closed once."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, recorders: Sequence[Recorder] = ()) -> None:
         self._driver = driver
-        self._schema = Schema(driver)
-        self._store = Store(driver, self._schema)
+        self._store = Store(driver, recorders)
+
+    @property
+    def driver(self) -> Driver:
+        """What runs its statements; for the outbox, which is part of the store."""
+        return self._driver
 
     def connection(self) -> Store:
         """The handle that application code works with; it holds no connection, so it is always the same one."""
@@ -48,9 +52,12 @@ class Database:
         await self._store.privileged.ensure_tables(tables)
 
 
-def create_database(url: str, *, synchronous: str = "FULL") -> Database:
-    """A database that is not open yet. `url` as for `connect`; raises InvalidDatabaseUrl for one that is no good."""
-    return Database(make_driver(url, synchronous=synchronous))
+def create_database(url: str, *, synchronous: str = "FULL", recorders: Sequence[Recorder] = ()) -> Database:
+    """A database that is not open yet. `url` as for `connect`; raises InvalidDatabaseUrl for one that is no good.
+
+    `recorders` see every change of an entity inside its transaction; what they answer leaves with the commit.
+    """
+    return Database(make_driver(url, synchronous=synchronous), recorders)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from app_kernel.core.errors import InvalidName, SchemaLimit, UnsupportedTable, U
 from app_kernel.core.tables import Index, Table
 from app_kernel.db import catalog
 from app_kernel.db.catalog import Queries, load_table
-from app_kernel.db.drivers.base import Driver, Row, Statement, Work
+from app_kernel.db.drivers.base import Row, Session, Statement, Work
 from app_kernel.db.kinds import EXACT_FLOAT, Kind, is_exact_float, kind_of_type, merged
 from app_kernel.db.names import check_case
 from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Column, EntityTable
@@ -27,29 +27,43 @@ _MAX_CACHED = 20_000
 
 
 class Schema:
-    """The tables as this process knows them."""
+    """The tables as this process knows them; inside a transaction, as they are there."""
 
-    def __init__(self, driver: Driver, *, max_entities: int = 2000, max_fields: int = 500) -> None:
-        self._driver = driver
-        self._dialect = driver.dialect
-        self._queries: Queries = catalog.queries_for(driver.dialect.name)
+    def __init__(
+        self, session: Session, *, max_entities: int = 2000, max_fields: int = 500, outer: "Schema | None" = None
+    ) -> None:
+        self._session = session
+        self._dialect = session.dialect
+        self._queries: Queries = catalog.queries_for(session.dialect.name)
         self._max_entities = max_entities
         self._max_fields = max_fields
         self._tables: dict[str, EntityTable] = {}
+        self._outer = outer
+        """What was known before the transaction, and is true in it as long as it changes no table."""
         self._without_history: set[str] = set()
 
     def known(self, name: str) -> EntityTable | None:
         """The table, if this process has seen it at the current generation."""
         table = self._tables.get(name)
-        return table if table is not None and table.generation == self._driver.generation else None
+        if table is None and self._outer is not None:
+            table = self._outer._tables.get(name)  # noqa: SLF001 - of the same class
+        return table if table is not None and table.generation == self._session.generation else None
+
+    def inside(self, session: Session) -> "Schema":
+        """The schema as a transaction has it: what is known here holds there until it changes something."""
+        inner = Schema(session, max_entities=self._max_entities, max_fields=self._max_fields, outer=self)
+        inner._without_history = self._without_history
+        return inner
 
     async def table(self, name: str) -> EntityTable:
         """The table at the current generation; one without columns when the database has none of this name."""
         table = self.known(name)
         while table is None:
-            generation = self._driver.generation
+            await self._session.fetch(*self._queries.find_generation(), observed=True)
+            generation = self._session.generation
             loaded = await self._load(name, generation)
-            if self._driver.generation == generation:
+            await self._session.fetch(*self._queries.find_generation(), observed=True)
+            if self._session.generation == generation:
                 table = self._remember(loaded)
         return table
 
@@ -58,7 +72,7 @@ class Schema:
 
         Another process may do the same at the same instant: everything is looked at again under the schema's lock.
         """
-        await self._driver.define(lambda: self._grow(name, kinds))
+        await self._session.define(lambda: self._grow(name, kinds))
 
     async def ensure_table(self, table: Table) -> None:
         """Makes a declared table with its columns and indexes; does nothing where all is there."""
@@ -70,7 +84,7 @@ class Schema:
             await self.ensure(table.name, kinds)
         missing = [index for index in table.indexes if not await self._has_index(index_name(table.name, index))]
         if missing:
-            await self._driver.define(lambda: self._create_indexes(table.name, missing))
+            await self._session.define(lambda: self._create_indexes(table.name, missing))
 
     def forget(self) -> None:
         """Forgets every table, after the database turned out to be different from what was known."""
@@ -90,7 +104,7 @@ class Schema:
         work = load_table(self._queries, self._dialect, name)
         statement: Statement = next(work)
         while True:
-            rows = await self._driver.fetch(*statement)
+            rows = await self._session.fetch(*statement)
             try:
                 statement = work.send(rows)
             except StopIteration as done:
@@ -104,7 +118,7 @@ class Schema:
         return table.keeps_history or not wants_history
 
     async def _has_index(self, name: str) -> bool:
-        return bool(await self._driver.fetch(*self._queries.find_index(name)))
+        return bool(await self._session.fetch(*self._queries.find_index(name)))
 
     def _create_indexes(self, table_name: str, indexes: Iterable[Index]) -> Work[None]:
         for index in indexes:

@@ -1,59 +1,103 @@
 """The entity verbs: what `Depends(db_connection)`, `get_db_connection()` and `connect(url)` give."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from app_kernel.core.errors import InvalidQuery, UnsupportedTable, UnsupportedValue
+from app_kernel.core.errors import InvalidQuery, ReservedName, UnsupportedValue
+from app_kernel.core.outbox import Message, Recorder
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.tables import Table
-from app_kernel.db.drivers.base import Driver
+from app_kernel.core.transaction import joined_transaction
+from app_kernel.db.drivers.base import TRANSACTION_SECONDS, Driver
 from app_kernel.db.errors import SchemaFact
+from app_kernel.db.handle import Handle
 from app_kernel.db.kinds import INT64_MAX, check_text
 from app_kernel.db.names import check_entity_name, read_id
 from app_kernel.db.portable import compile_raw, encode_raw
-from app_kernel.db.query import Query, check_params, find_query
+from app_kernel.db.query import check_params, find_query
 from app_kernel.db.row import ResultRow
-from app_kernel.db.schema import Schema
+from app_kernel.db.scope import Scope
 from app_kernel.db.table import HISTORY_SUFFIX, EntityTable
+from app_kernel.db.transactions import StoreTransaction, check_seconds, open_transaction
 from app_kernel.db.units import Change
-from app_kernel.db.writes import Writes
 
 MANY_ROWS = 1000
 """Rows whose decoding would hold the event loop for some milliseconds, so that a thread does it."""
 
 
-class Store(EntityStore):
+class Store(Handle, EntityStore):
     """A handle on a database. It holds no connection between verbs, so tasks may share it."""
 
-    def __init__(self, driver: Driver, schema: Schema, *, privileged: bool = False) -> None:
-        self._driver = driver
-        self._schema = schema
-        self._privileged = privileged
-        self._writes = Writes(driver, schema)
-        self._twin = None if privileged else Store(driver, schema, privileged=True)
+    def __init__(
+        self,
+        driver: Driver,
+        recorders: Sequence[Recorder] = (),
+        *,
+        outside: Scope | None = None,
+        privileged: bool = False,
+    ) -> None:
+        super().__init__(driver, recorders, outside=outside, privileged=privileged)
+        self._twin = None if privileged else Store(driver, recorders, outside=self._outside, privileged=True)
 
     @property
     def privileged(self) -> "Store":
         """The same database with the kernel's own tables open to it; for the kernel's features only."""
         return self if self._twin is None else self._twin
 
+    @asynccontextmanager
+    async def transaction(self, *, seconds: float = TRANSACTION_SECONDS) -> AsyncIterator["Store"]:
+        """One commit for all that this task does in the block, through any handle of this database.
+
+        It commits at the end of the block and rolls back when the block raises. Inside another one it is a part that
+        is taken back alone. Verbs in it see its own writes, and one that fails takes back only itself. It lasts
+        `seconds` at most. Raises TransactionTimeout, TransactionInOtherTask, DatabaseBusy, ConnectionLost.
+        """
+        limit = check_seconds(seconds)
+        joined = joined_transaction(self._driver)
+        if isinstance(joined, StoreTransaction):
+            async with joined.nested():
+                yield self
+        else:
+            async with open_transaction(self._driver, self._outside.schema, self._recorders, limit):
+                yield self
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Calls back once the open transaction is committed, and never if it is rolled back; at once outside of one.
+
+        The callback is plain, quick and does not raise.
+        """
+        joined = joined_transaction(self._driver)
+        if joined is None:
+            callback()
+        else:
+            joined.after_commit(callback)
+
+    async def send_messages(self, messages: Sequence[Message]) -> None:
+        """Puts messages into the outbox, with the open transaction or in one of their own; privileged handles only."""
+        if not self._privileged:
+            raise ReservedName("The outbox belongs to the kernel's features.")
+        if messages:
+            await self._scope().writes.send(messages)
+
     async def get_entity(self, name: str, id: Any, include_deleted: bool = False) -> dict[str, Any] | None:
         """One entity by id as a plain dict; None when there is none, or it is deleted, or there is no such table.
 
         With `include_deleted`, a soft-deleted one too. Raises InvalidName.
         """
-        table = await self._table(name)
+        scope = self._scope()
+        table = await self._table(scope, name)
         if name.lower().endswith(HISTORY_SUFFIX):
             raise InvalidQuery(f"A history has many rows for one id; use find_entities({name!r}, '[id] = ?', (id,)).")
         while table.exists:
             sql = self._point_query(table, include_deleted)
             plain = type(id) is str and id.isascii() and table.id_kind == "str"
             key = id if plain else read_id(id, table.id_kind)
-            rows = await self._fetch(table, sql, (key,))
+            rows = await self._fetch(scope, table, sql, (key,))
             if rows is not None:
                 return table.to_dict(rows[0]) if rows else None
-            table = await self._table(name)
+            table = await self._table(scope, name)
         return None
 
     async def find_entities(
@@ -72,15 +116,17 @@ class Store(EntityStore):
         exist. Raises InvalidName, and InvalidQuery which names the place.
         """
         check_page(limit, offset)
+        scope = self._scope()
         while True:
-            table = await self._table(name)
-            query = find_query(table, self._driver.dialect, where_clause, params, order_by, include_deleted)
+            table = await self._table(scope, name)
+            query = find_query(table, self._dialect, where_clause, params, order_by, include_deleted)
             if not table.exists or limit == 0:
                 return []
             if limit is None and not offset and query.whole_sql:
-                rows, sorts = await self._fetch(table, query.whole_sql, query.params), True
+                rows, sorts = await self._fetch(scope, table, query.whole_sql, query.params), True
             else:
-                rows, sorts = await self._run(table, query, self._driver.dialect.page(limit, offset)), False
+                sql = query.select_sql + self._dialect.page(limit, offset)
+                rows, sorts = await self._fetch(scope, table, sql, query.params), False
             if rows is None:
                 continue
             if len(rows) > MANY_ROWS:
@@ -95,12 +141,13 @@ class Store(EntityStore):
         include_deleted: bool = False,
     ) -> int:
         """How many entities match; 0 when the table does not exist. Raises as `find_entities` does."""
+        scope = self._scope()
         while True:
-            table = await self._table(name)
-            query = find_query(table, self._driver.dialect, where_clause, params, None, include_deleted)
+            table = await self._table(scope, name)
+            query = find_query(table, self._dialect, where_clause, params, None, include_deleted)
             if not table.exists:
                 return 0
-            rows = await self._fetch(table, query.count_sql, query.params)
+            rows = await self._fetch(scope, table, query.count_sql, query.params)
             if rows is not None:
                 return int(rows[0][0])
 
@@ -122,7 +169,7 @@ class Store(EntityStore):
         """
         check_entity_name(name, writing=True, privileged=self._privileged)
         check_save_options(comment, expected_version)
-        return await self._writes.save(name, entity, comment=comment, expected_version=expected_version)
+        return await self._scope().writes.save(name, entity, comment=comment, expected_version=expected_version)
 
     async def delete_entity(self, name: str, id: Any, permanent: bool = False, *, purge_history: bool = False) -> bool:
         """Deletes an entity: softly, so that `restore_entity` can bring it back, or for good with `permanent`.
@@ -133,7 +180,7 @@ class Store(EntityStore):
         if purge_history and not permanent:
             raise InvalidQuery("purge_history needs permanent=True: a soft-deleted entity keeps its history.")
         change = Change.PURGE if permanent else Change.DELETE
-        return await self._writes.delete(name, id, change, purge_history=purge_history)
+        return await self._scope().writes.delete(name, id, change, purge_history=purge_history)
 
     async def restore_entity(self, name: str, id: Any) -> dict[str, Any] | None:
         """Undoes a soft delete and returns the row; None when there is no such entity.
@@ -141,7 +188,7 @@ class Store(EntityStore):
         An entity that is not deleted is returned as it is. Raises UniqueViolation when another one took its place.
         """
         check_entity_name(name, writing=True, privileged=self._privileged)
-        return await self._writes.restore(name, id)
+        return await self._scope().writes.restore(name, id)
 
     async def execute(self, sql: str, params: Sequence[Any] | None = None) -> list[ResultRow]:  # type: ignore[override]
         """Runs one raw SQL statement, DDL included, and returns its rows, which read by name and by position.
@@ -151,10 +198,10 @@ class Store(EntityStore):
         """
         if type(sql) is not str or not sql.strip():
             raise InvalidQuery("execute() needs an SQL statement.")
-        statement = compile_raw(sql, self._driver.dialect)
-        values = [encode_raw(value, self._driver.dialect) for value in check_params(params)]
+        statement = compile_raw(sql, self._dialect)
+        values = [encode_raw(value, self._dialect) for value in check_params(params)]
         try:
-            names, rows = await self._driver.execute(statement, values)
+            names, rows = await self._scope().session.execute(statement, values)
         except SchemaFact as exc:
             raise InvalidQuery(f"SQL: {exc}") from exc
         return ResultRow.make(names, rows)
@@ -166,33 +213,14 @@ class Store(EntityStore):
         """
         for table in tables:
             check_entity_name(table.name, writing=True, privileged=self._privileged)
-            await self._schema.ensure_table(table)
-
-    async def _table(self, name: str) -> EntityTable:
-        check_entity_name(name, privileged=self._privileged)
-        table = self._schema.known(name) or await self._schema.table(name)
-        if table.refusal:
-            raise UnsupportedTable(table.refusal)
-        return table
+            await self._outside.schema.ensure_table(table)
 
     def _point_query(self, table: EntityTable, include_deleted: bool) -> str:
         key = ("get", include_deleted)
         sql = table.statements.get(key)
         if sql is None:
-            sql = table.statements[key] = self._driver.dialect.select_by_id(table, include_deleted=include_deleted)
+            sql = table.statements[key] = self._dialect.select_by_id(table, include_deleted=include_deleted)
         return str(sql)
-
-    async def _run(self, table: EntityTable, query: Query, page: str) -> list[Any] | None:
-        return await self._fetch(table, query.select_sql + page, query.params)
-
-    async def _fetch(self, table: EntityTable, sql: str, params: Sequence[Any]) -> list[Any] | None:
-        """The rows; None when the schema moved on, so that the caller compiles anew."""
-        try:
-            rows = await self._driver.fetch(sql, params)
-        except SchemaFact:
-            self._schema.forget()
-            return None
-        return rows if self._driver.generation == table.generation else None
 
 
 def check_save_options(comment: Any, expected_version: Any) -> None:

@@ -9,6 +9,7 @@ from app_kernel.core import clock
 from app_kernel.core.errors import EntityDeleted, MissingValue, ReservedField, UnsupportedValue, VersionConflict
 from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.drivers.base import Row, Work
+from app_kernel.db.origin import Origin
 from app_kernel.db.table import HISTORY_SUFFIX, EntityTable
 
 
@@ -34,8 +35,7 @@ class Plan:
     """By column, as the driver takes them."""
     given: Mapping[str, Any]
     """By field, as the caller gave them."""
-    actor: str | None
-    comment: str | None
+    origin: Origin
     expected_version: int | None
     deletes: bool
     """Whether the caller gave a `deleted_at`."""
@@ -58,11 +58,11 @@ def save_unit(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
     if not changed:
         return existing
     values = {name: plan.values[name] for name in changed}
-    return (yield from _change(dialect, table, existing, values, Change.UPDATE, plan.actor, plan))
+    return (yield from _change(dialect, table, existing, values, Change.UPDATE, plan.origin, plan))
 
 
 def mark_unit(
-    dialect: Dialect, table: EntityTable, key: Any, change: Change, actor: str | None
+    dialect: Dialect, table: EntityTable, key: Any, change: Change, origin: Origin
 ) -> Work[tuple[Row, bool] | None]:
     """Deletes softly or restores; returns the row and whether it changed, None when there is none."""
     existing = yield from _row(dialect, table, key)
@@ -72,20 +72,23 @@ def mark_unit(
     if is_deleted == (change is Change.DELETE):
         return existing, False
     values = {"deleted_at": clock.timestamp() if change is Change.DELETE else None}
-    row = yield from _change(dialect, table, existing, values, change, actor, None)
+    row = yield from _change(dialect, table, existing, values, change, origin, None)
     return row, True
 
 
-def purge_unit(dialect: Dialect, table: EntityTable, key: Any, actor: str | None, *, purge_history: bool) -> Work[bool]:
+def purge_unit(dialect: Dialect, table: EntityTable, key: Any, origin: Origin, *, purge_history: bool) -> Work[bool]:
     """Removes the row; its history gets a last entry, or goes too."""
     existing = yield from _row(dialect, table, key)
     if existing is None:
         return (yield from _purge_left_history(dialect, table, key)) if purge_history and table.keeps_history else False
-    if table.keeps_history:
-        if purge_history:
+    if table.keeps_history and not purge_history:
+        yield from _change(dialect, table, existing, {}, Change.PURGE, origin, None)
+    else:
+        if table.keeps_history:
             yield (dialect.delete_by_id(table.name + HISTORY_SUFFIX), (key,))
-        else:
-            yield from _change(dialect, table, existing, {}, Change.PURGE, actor, None)
+        version = (existing[table.position("_version")] or 1) + 1
+        gone = origin.messages(table, Change.PURGE, clock.timestamp(), existing, None, version)
+        yield from origin.send(dialect, gone)
     yield (dialect.delete_by_id(table.name), (key,))
     return True
 
@@ -127,8 +130,8 @@ def _create(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
     owned = {
         "created_at": now,
         "updated_at": now,
-        "created_by": plan.actor,
-        "updated_by": plan.actor,
+        "created_by": plan.origin.actor,
+        "updated_by": plan.origin.actor,
         "_version": version,
     }
     values = ({} if key is None else {"id": key}) | dict(plan.values) | owned
@@ -144,7 +147,7 @@ def _create(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
         last = yield (dialect.last_version(table), (made,))
         if last[0][0] is not None:
             rows = yield (dialect.update_by_id(table, ("_version",)), (last[0][0] + 1, made))
-    yield from _record(dialect, table, made, Change.CREATE, now, plan.actor, plan.comment)
+    yield from _record(dialect, table, Change.CREATE, now, plan.origin, None, rows[0])
     return rows[0]
 
 
@@ -154,7 +157,7 @@ def _change(
     existing: Row,
     values: Mapping[str, Any],
     change: Change,
-    actor: str | None,
+    origin: Origin,
     plan: Plan | None,
 ) -> Work[Row]:
     """Writes new values into a row, with the next version and its history."""
@@ -164,8 +167,9 @@ def _change(
     if version is None:
         version = 1
         yield (dialect.update_by_id(table, ("_version",)), (version, key))
-        yield from _record(dialect, table, key, Change.ADOPT, now, None, None)
-    changes = {**values, "updated_at": now, "updated_by": actor, "_version": version + 1}
+        if table.keeps_history:
+            yield (dialect.copy_to_history(table), (Change.ADOPT.value, now, None, None, key))
+    changes = {**values, "updated_at": now, "updated_by": origin.actor, "_version": version + 1}
     names = tuple(changes)
     sql = table.statements.get(("update", names))
     if sql is None:
@@ -173,20 +177,23 @@ def _change(
     rows = yield (sql, (*changes.values(), key))
     if plan is not None:
         _check_unaltered(dialect, table, plan, rows[0])
-    yield from _record(dialect, table, key, change, now, actor, plan.comment if plan else None)
+    yield from _record(dialect, table, change, now, origin, existing, rows[0])
     return rows[0]
 
 
 def _record(
-    dialect: Dialect, table: EntityTable, key: Any, change: Change, at: str, actor: str | None, comment: str | None
+    dialect: Dialect, table: EntityTable, change: Change, at: str, origin: Origin, before: Row | None, after: Row
 ) -> Work[None]:
-    """The row as it is now, into its history."""
-    if not table.keeps_history:
-        return
-    sql = table.statements.get("history")
-    if sql is None:
-        sql = table.statements["history"] = dialect.copy_to_history(table)
-    yield (sql, (change.value, at, actor, comment, key))
+    """The row as it is now into its history, and what is to leave with the change into the outbox."""
+    if table.keeps_history:
+        sql = table.statements.get("history")
+        if sql is None:
+            sql = table.statements["history"] = dialect.copy_to_history(table)
+        yield (sql, (change.value, at, origin.actor, origin.comment, after[table.position("id")]))
+    if origin.hears(table):
+        version = after[table.position("_version")]
+        seen = None if change is Change.PURGE else after
+        yield from origin.send(dialect, origin.messages(table, change, at, before, seen, version))
 
 
 def _refuse_delete(plan: Plan) -> None:

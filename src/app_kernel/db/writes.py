@@ -1,14 +1,16 @@
 """Saving, deleting and restoring: what a write needs is planned first, then done as one unit of work."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from app_kernel.core.context import actor_id
 from app_kernel.core.errors import ReservedField, Unavailable, UnsupportedTable, UnsupportedValue
-from app_kernel.db.drivers.base import Driver
+from app_kernel.core.outbox import Message
+from app_kernel.db.drivers.base import ANY_GENERATION, Session, Unit
 from app_kernel.db.errors import SchemaFact, SchemaStale
 from app_kernel.db.kinds import Kind, as_kind, kind_of, merged
 from app_kernel.db.names import check_field_name, check_id, read_id
+from app_kernel.db.origin import Origin
+from app_kernel.db.outgoing import Outgoing
 from app_kernel.db.schema import Schema
 from app_kernel.db.table import OWNED_FIELDS, EntityTable
 from app_kernel.db.units import Change, Plan, mark_unit, purge_unit, save_unit
@@ -20,17 +22,19 @@ RETRIES = 50
 
 
 class Writes:
-    """The writing verbs over one driver and its schema."""
+    """The writing verbs over one session and its schema."""
 
-    def __init__(self, driver: Driver, schema: Schema) -> None:
-        self._driver = driver
+    def __init__(self, session: Session, schema: Schema, outgoing: Outgoing) -> None:
+        self._session = session
         self._schema = schema
+        self._outgoing = outgoing
 
     async def save(
         self, name: str, entity: Mapping[str, Any], *, comment: str | None, expected_version: int | None
     ) -> dict[str, Any]:
         """Creates or changes an entity; returns the whole row."""
         given = check_entity(entity)
+        dialect = self._session.dialect
 
         async def attempt() -> dict[str, Any]:
             table = await self._table(name)
@@ -42,27 +46,26 @@ class Writes:
                     raise ReservedField(_DELETED_AT)
                 await self._schema.ensure(name, needs)
                 table = await self._table(name)
-            plan = self._plan(table, entity, given, comment, expected_version)
-            row = await self._driver.write(lambda: save_unit(self._driver.dialect, table, plan), table.generation)
-            return table.to_dict(row)
+            plan = self._plan(table, entity, given, Origin(self._outgoing.recorders, comment), expected_version)
+            return table.to_dict(await self._write(lambda: save_unit(dialect, table, plan), table, plan.origin))
 
         return await self._retry(attempt)
 
     async def delete(self, name: str, id: Any, change: Change, *, purge_history: bool) -> bool:
         """Deletes an entity, softly or for good; False when there is none to delete."""
-        dialect = self._driver.dialect
+        dialect = self._session.dialect
 
         async def attempt() -> bool:
             table = await self._adopted_table(name)
             key = read_id(id, table.id_kind) if table.exists else None
             if key is None:
                 return False
-            actor = actor_id()
+            origin = Origin(self._outgoing.recorders)
             if change is Change.PURGE:
-                return await self._driver.write(
-                    lambda: purge_unit(dialect, table, key, actor, purge_history=purge_history), table.generation
+                return await self._write(
+                    lambda: purge_unit(dialect, table, key, origin, purge_history=purge_history), table, origin
                 )
-            row = await self._driver.write(lambda: mark_unit(dialect, table, key, change, actor), table.generation)
+            row = await self._write(lambda: mark_unit(dialect, table, key, change, origin), table, origin)
             return row is not None and row[1]
 
         return await self._retry(attempt)
@@ -75,13 +78,27 @@ class Writes:
             key = read_id(id, table.id_kind) if table.exists else None
             if key is None:
                 return None
-            actor = actor_id()
-            found = await self._driver.write(
-                lambda: mark_unit(self._driver.dialect, table, key, Change.RESTORE, actor), table.generation
+            origin = Origin(self._outgoing.recorders)
+            found = await self._write(
+                lambda: mark_unit(self._session.dialect, table, key, Change.RESTORE, origin), table, origin
             )
             return None if found is None else table.to_dict(found[0])
 
         return await self._retry(attempt)
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Writes messages into the outbox."""
+        origin = Origin(())
+        dialect = self._session.dialect
+        await self._session.write(lambda: origin.send(dialect, messages), ANY_GENERATION, "kernel_outbox")
+        if origin.has_messages:
+            self._outgoing.announce()
+
+    async def _write(self, unit: Unit[R], table: EntityTable, origin: Origin) -> R:
+        result = await self._session.write(unit, table.generation, table.name)
+        if origin.has_messages:
+            self._outgoing.announce()
+        return result
 
     async def _table(self, name: str) -> EntityTable:
         table = self._schema.known(name) or await self._schema.table(name)
@@ -115,12 +132,12 @@ class Writes:
         table: EntityTable,
         entity: Mapping[str, Any],
         given: Mapping[str, Any],
-        comment: str | None,
+        origin: Origin,
         expected_version: int | None,
     ) -> Plan:
         raw_id = entity.get("id")
         values: dict[str, Any] = {}
-        encoders = self._driver.dialect.encoders
+        encoders = self._session.dialect.encoders
         for field, value in given.items():
             column = table.columns.get(field)
             if field == "deleted_at" or (column is not None and column.generated):
@@ -139,8 +156,7 @@ class Writes:
             key=None if raw_id is None else check_id(raw_id, table.id_kind),
             values=values,
             given=given,
-            actor=actor_id(),
-            comment=comment,
+            origin=origin,
             expected_version=expected_version,
             deletes=given.get("deleted_at") is not None,
         )

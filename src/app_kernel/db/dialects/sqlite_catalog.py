@@ -20,6 +20,10 @@ class SqliteQueries:
             (entity, field, str(kind), int(adopted)),
         )
 
+    def find_generation(self) -> Query:
+        """generation: that of the schema."""
+        return ("SELECT value FROM kernel_meta WHERE key = 'generation'", ())
+
     def bump_generation(self) -> Query:
         """Moves the schema's generation on."""
         return ("UPDATE kernel_meta SET value = value + 1 WHERE key = 'generation'", ())

@@ -13,8 +13,9 @@ from app_kernel.db.dialects.base import Dialect
 
 T = TypeVar("T")
 
-Row: TypeAlias = Sequence[Any]
-"""Values by position. It may be longer than the columns asked for, by what the dialect's `generation_column` adds."""
+Row: TypeAlias = tuple[Any, ...]
+"""Values by position: a tuple, or a driver's own record. It may be longer than the columns asked for, by what the
+dialect's `generation_column` adds."""
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 Work: TypeAlias = Generator[Statement, list[Row], T]
 Unit: TypeAlias = Callable[[], Work[T]]

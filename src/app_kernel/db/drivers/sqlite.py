@@ -14,24 +14,23 @@ from typing import Any, ClassVar, TypeVar
 
 import apsw
 
-from app_kernel.core.errors import DatabaseClosed, InvalidQuery, StorageReadOnly, Unavailable
+from app_kernel.core.errors import DatabaseClosed, StorageReadOnly, Unavailable
 from app_kernel.db.dialects.sqlite import SqliteDialect
-from app_kernel.db.drivers.base import Driver, Row, Unit, Work
+from app_kernel.db.drivers.base import ANY_GENERATION, Driver, Lease, Row, Unit, Work
 from app_kernel.db.drivers.sqlite_connection import (
-    FORGET_DROPPED,
     GENERATION,
-    bump_generation,
+    PROGRESS_STEPS,
     connect,
     deadline_handler,
     read_generation,
 )
 from app_kernel.db.drivers.sqlite_errors import to_ours
-from app_kernel.db.drivers.sqlite_writer import ANY_GENERATION, SqliteWriter, run_statement
+from app_kernel.db.drivers.sqlite_statements import run_raw, run_statement
+from app_kernel.db.drivers.sqlite_transaction import SqliteTransaction
+from app_kernel.db.drivers.sqlite_writer import SqliteWriter
 
 T = TypeVar("T")
 
-PROGRESS_STEPS = 2000
-"""Steps of SQLite's machine between two looks at what a statement has used up: about 0.2 ms."""
 INLINE_LOOKS = 10
 """Looks after which a reader thread takes a read over from the event loop: about 2 ms, or twenty hops.
 
@@ -108,7 +107,7 @@ class SqliteDriver(Driver):
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    async def fetch(self, sql: str, params: Sequence[Any]) -> list[Row]:
+    async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
         if sql not in self._known_long:
             try:
                 return self._fetch_inline(sql, params)
@@ -126,8 +125,31 @@ class SqliteDriver(Driver):
         self.generation = max(self.generation, generation)
         return rows
 
-    async def write(self, unit: Unit[T], generation: int) -> T:
+    async def write(self, unit: Unit[T], generation: int, table: str) -> T:
         return await self._writer.submit(unit, generation)
+
+    async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        def work() -> Work[list[Row]]:
+            return (yield sql, params)
+
+        return await self._writer.submit(work, ANY_GENERATION)
+
+    async def begin(self, seconds: float) -> SqliteTransaction:
+        transaction = SqliteTransaction(self._writer, seconds, committed=self._committed)
+        await transaction.begin()
+        return transaction
+
+    def _committed(self, generation: int) -> None:
+        self.generation = max(self.generation, generation)
+
+    async def acquire_lease(self, name: str) -> Lease | None:
+        raise NotImplementedError
+
+    def signal(self, channel: str) -> None:
+        return None
+
+    def on_signal(self, channel: str, callback: Callable[[], object]) -> Callable[[], None]:
+        return lambda: None
 
     async def define(self, unit: Unit[T]) -> T:
         writer = self._writer
@@ -153,17 +175,12 @@ class SqliteDriver(Driver):
 
         def work() -> Work[tuple[tuple[tuple[str, ...], list[Row]], int]]:
             connection = writer.connection
-            before = connection.pragma("schema_version")
             connection.set_progress_handler(deadline_handler(self._statement_seconds), PROGRESS_STEPS)
             try:
-                answer = run_statement(connection, sql, params)
+                answer = run_raw(connection, sql, params)
             finally:
                 connection.set_progress_handler(None)
-            if not connection.in_transaction:
-                raise InvalidQuery("execute() cannot end the transaction that it runs in.")
-            if connection.pragma("schema_version") != before:
-                connection.execute(FORGET_DROPPED)
-                writer.moved_on(bump_generation(connection))
+            writer.moved_on(read_generation(connection))
             yield from ()
             return answer, writer.generation
 

@@ -35,6 +35,15 @@ def to_ours(exc: apsw.Error) -> StoreError | SchemaFact:
     return Unavailable(f"The database failed: {text}")
 
 
+def as_ours(exc: BaseException) -> BaseException:
+    """The kernel's error for SQLite's, with its cause; any other as it is."""
+    if isinstance(exc, apsw.Error):
+        ours = to_ours(exc)
+        ours.__cause__ = exc
+        return ours
+    return exc
+
+
 _BY_TYPE: tuple[tuple[type[apsw.Error], type[StoreError]], ...] = (
     (apsw.BusyError, DatabaseBusy),
     (apsw.LockedError, DatabaseBusy),

@@ -6,34 +6,40 @@ that wait share one. Each runs in a savepoint, so that one that fails takes only
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from app_kernel.core.errors import DatabaseClosed, InvalidQuery, KernelError
-from app_kernel.db.drivers.base import Row, Unit
+from app_kernel.core.errors import DatabaseClosed, KernelError
+from app_kernel.db.drivers.base import ANY_GENERATION, Unit
 from app_kernel.db.drivers.sqlite_connection import create_catalog, read_generation
-from app_kernel.db.drivers.sqlite_errors import to_ours
+from app_kernel.db.drivers.sqlite_errors import as_ours
+from app_kernel.db.drivers.sqlite_statements import run_unit
 from app_kernel.db.errors import SchemaFact, SchemaStale
+
+if TYPE_CHECKING:
+    from app_kernel.db.drivers.sqlite_transaction import SqliteTransaction
 
 T = TypeVar("T")
 
 MAX_GROUP = 128
 """Units in one commit at most, so that the first of them does not wait for ever."""
 
-ANY_GENERATION = -1
-
 
 class Job:
     """One unit on its way through the writer, and what became of it."""
 
-    __slots__ = ("alone", "error", "future", "generation", "loop", "result", "unit")
+    __slots__ = ("alone", "error", "future", "generation", "loop", "result", "transaction", "unit")
 
-    def __init__(self, unit: Unit[Any], generation: int, *, alone: bool) -> None:
+    def __init__(
+        self, unit: Unit[Any], generation: int, *, alone: bool, transaction: "SqliteTransaction | None" = None
+    ) -> None:
         self.unit = unit
+        self.transaction = transaction
+        """One to open and to serve until it ends, in place of a unit."""
         self.generation = generation
         self.alone = alone
         self.loop = asyncio.get_running_loop()
@@ -87,6 +93,14 @@ class SqliteWriter:
         result: T = await job.future
         return result
 
+    async def begin(self, transaction: "SqliteTransaction") -> None:
+        """Returns when the transaction has begun; from then on nothing else is written until it ends."""
+        if self._closed:
+            raise DatabaseClosed
+        job = Job(_nothing, ANY_GENERATION, alone=True, transaction=transaction)
+        self._queue.put(job)
+        await job.future
+
     def _run(self) -> None:
         try:
             self.connection = self._open_connection()
@@ -94,7 +108,7 @@ class SqliteWriter:
             self.generation = read_generation(self.connection)
             self._seen = self.connection.data_version()
         except BaseException as exc:  # noqa: BLE001 - open() raises it in the task that waits
-            self._opened.set_exception(_ours(exc))
+            self._opened.set_exception(as_ours(exc))
             return
         self._opened.set_result(None)
         try:
@@ -104,7 +118,7 @@ class SqliteWriter:
                     self._run_group(group)
                 except BaseException as exc:  # noqa: BLE001 - whatever it was, those who wait hear of it
                     for waiting in group:
-                        waiting.error = _ours(exc)
+                        waiting.error = as_ours(exc)
                 _deliver(group)
                 if last:
                     break
@@ -151,7 +165,7 @@ class SqliteWriter:
             self._rollback()
             group.extend(self._waiting())
             for job in group:
-                job.error = _ours(exc)
+                job.error = as_ours(exc)
             return
         if len(group) == 1:
             self._run_begun(group[0])
@@ -169,7 +183,7 @@ class SqliteWriter:
                 try:
                     job.result = self._work(job)
                 except (KernelError, SchemaFact, apsw.Error) as exc:
-                    job.error = _ours(exc)
+                    job.error = as_ours(exc)
                     if not connection.in_transaction:
                         return False
                     connection.execute("ROLLBACK TO unit")
@@ -188,11 +202,22 @@ class SqliteWriter:
             self._begin()
         except apsw.Error as exc:
             self._rollback()
-            job.error = _ours(exc)
+            job.error = as_ours(exc)
         else:
             self._run_begun(job)
 
+    def _serve(self, job: Job, transaction: "SqliteTransaction") -> None:
+        """Hands the connection to a transaction of a caller's until that ends."""
+        _deliver([job])
+        try:
+            transaction.serve(self.connection, self.generation)
+        finally:
+            self._rollback()
+
     def _run_begun(self, job: Job) -> None:
+        if job.transaction is not None:
+            self._serve(job, job.transaction)
+            return
         generation = self.generation
         try:
             job.result = self._work(job)
@@ -200,7 +225,7 @@ class SqliteWriter:
         except BaseException as exc:  # noqa: BLE001 - the waiting task gets whatever it was
             self._rollback()
             self.generation = generation
-            job.result, job.error = None, _ours(exc)
+            job.result, job.error = None, as_ours(exc)
 
     def _begin(self) -> None:
         """Takes the write lock and learns whether another process changed the schema meanwhile."""
@@ -232,84 +257,8 @@ class SqliteWriter:
         self.generation = generation
 
 
-def run_unit(connection: apsw.Connection, unit: Unit[T]) -> T:
-    """Sends a unit the rows of each statement that it yields, until it returns."""
-    work = unit()
-    execute = connection.execute
-    try:
-        statement = next(work)
-        while True:
-            rows: list[Row] = execute(*statement).fetchall()
-            statement = work.send(rows)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    finally:
-        work.close()
-
-
-def run_statement(connection: apsw.Connection, sql: str, params: Iterable[Any]) -> tuple[tuple[str, ...], list[Row]]:
-    """Runs exactly one statement of the caller's; gives the names of its columns and its rows."""
-    seen: list[tuple[str, ...]] = []
-
-    def trace(cursor: apsw.Cursor, text: str, bindings: Any) -> bool:
-        if seen:
-            raise InvalidQuery("execute() runs one statement at a time.")
-        seen.append(tuple(column[0] for column in cursor.get_description()))
-        return True
-
-    cursor = connection.cursor()
-    cursor.exec_trace = trace
-    connection.authorizer = _authorize
-    try:
-        rows = cursor.execute(sql, tuple(params)).fetchall()
-    except apsw.BindingsError as exc:
-        raise InvalidQuery("The number of params is not the number of ? in the statement.") from exc
-    except apsw.AuthError as exc:
-        raise InvalidQuery(
-            "execute() may not open transactions, attach databases, make temporary tables or change PRAGMAs:"
-            " the connection it runs on is everybody's."
-        ) from exc
-    finally:
-        connection.authorizer = None
-    return (seen[0] if seen else ()), rows
-
-
-_LASTING = frozenset(
-    {
-        apsw.SQLITE_ATTACH,
-        apsw.SQLITE_DETACH,
-        apsw.SQLITE_TRANSACTION,
-        apsw.SQLITE_SAVEPOINT,
-        apsw.SQLITE_CREATE_TEMP_INDEX,
-        apsw.SQLITE_CREATE_TEMP_TABLE,
-        apsw.SQLITE_CREATE_TEMP_TRIGGER,
-        apsw.SQLITE_CREATE_TEMP_VIEW,
-    }
-)
-_READING_PRAGMAS = frozenset(
-    {
-        "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo", "integrity_check",
-        "quick_check", "table_info", "table_list", "table_xinfo",
-    }
-)  # fmt: skip
-
-
-def _authorize(operation: int, first: str | None, second: str | None, _: str | None, __: str | None) -> int:
-    """Denies what would outlast the statement on a connection that every other unit uses too."""
-    if operation in _LASTING or (operation == apsw.SQLITE_INSERT and first == "sqlite_temp_master"):
-        return apsw.SQLITE_DENY
-    if operation == apsw.SQLITE_PRAGMA and second is not None and (first or "").lower() not in _READING_PRAGMAS:
-        return apsw.SQLITE_DENY
-    return apsw.SQLITE_OK
-
-
-def _ours(exc: BaseException) -> BaseException:
-    if isinstance(exc, apsw.Error):
-        ours = to_ours(exc)
-        ours.__cause__ = exc
-        return ours
-    return exc
+def _nothing() -> Any:
+    yield from ()
 
 
 def _deliver(group: list[Job]) -> None:

@@ -1,0 +1,237 @@
+"""A transaction that stays open between calls: the writer's thread serves it alone until it ends or times out."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import apsw
+
+from app_kernel.core.errors import DatabaseClosed, StoreError, TransactionTimeout
+from app_kernel.db.dialects.sqlite import SqliteDialect
+from app_kernel.db.drivers.base import ANY_GENERATION, Row, Transaction, Unit
+from app_kernel.db.drivers.sqlite_connection import PROGRESS_STEPS, deadline_handler, read_generation
+from app_kernel.db.drivers.sqlite_errors import as_ours
+from app_kernel.db.drivers.sqlite_statements import run_raw, run_unit
+from app_kernel.db.errors import SchemaStale
+
+if TYPE_CHECKING:
+    from app_kernel.db.drivers.sqlite_writer import SqliteWriter
+
+T = TypeVar("T")
+Work = Callable[[apsw.Connection], Any]
+
+
+class _Call:
+    """Something to do on the connection, and what became of it."""
+
+    __slots__ = ("error", "future", "guarded", "loop", "result", "work")
+
+    def __init__(self, work: Work, *, guarded: bool) -> None:
+        self.work = work
+        self.guarded = guarded
+        """Whether it takes back what it did when it fails."""
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def finish(self) -> None:
+        """Tells the waiting task, from any thread."""
+        try:
+            self.loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:
+            return  # The loop is closed: nobody waits there any more.
+
+    def _deliver(self) -> None:
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class SqliteTransaction(Transaction):
+    """Other writers wait while it is open, so its time is limited."""
+
+    dialect = SqliteDialect()
+
+    def __init__(self, writer: "SqliteWriter", seconds: float, *, committed: Callable[[int], None]) -> None:
+        self._writer = writer
+        self._seconds = seconds
+        self._deadline = 0.0
+        self._committed = committed
+        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._end: StoreError | None = None
+        """Why no call is served any more; None while it is open."""
+
+    # In the event loop.
+
+    async def begin(self) -> None:
+        """Waits for the writer; raises DatabaseBusy when another process keeps it too long."""
+        try:
+            await self._writer.begin(self)
+        except asyncio.CancelledError:
+            # It may have begun in this very moment.
+            self._calls.put(_Call(self._roll_back, guarded=False))
+            raise
+
+    async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
+        rows: list[Row] = await self._call(lambda connection: connection.execute(sql, params).fetchall(), guarded=False)
+        return rows
+
+    async def write(self, unit: Unit[T], generation: int, table: str) -> T:
+        def work(connection: apsw.Connection) -> T:
+            if generation not in (ANY_GENERATION, self.generation):
+                raise SchemaStale
+            return run_unit(connection, unit)
+
+        result: T = await self._call(work)
+        return result
+
+    async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        rows: list[Row] = await self._call(lambda connection: connection.execute(sql, params).fetchall())
+        return rows
+
+    async def define(self, unit: Unit[T]) -> T:
+        def work(connection: apsw.Connection) -> tuple[T, int]:
+            return run_unit(connection, unit), read_generation(connection)
+
+        result: T
+        result, self.generation = await self._call(work)
+        return result
+
+    async def execute(self, sql: str, params: Sequence[Any]) -> tuple[tuple[str, ...], list[Row]]:
+        def work(connection: apsw.Connection) -> tuple[tuple[tuple[str, ...], list[Row]], int]:
+            return run_raw(connection, sql, params), read_generation(connection)
+
+        answer: tuple[tuple[str, ...], list[Row]]
+        answer, self.generation = await self._call(work)
+        return answer
+
+    async def commit(self) -> None:
+        call = _Call(self._commit, guarded=False)
+        self._put(call)
+        try:
+            await asyncio.shield(call.future)
+        except asyncio.CancelledError:
+            # The thread does it all the same; whether it did is to be known before the task ends.
+            await asyncio.wait([call.future])
+            if not call.future.cancelled():
+                call.future.exception()
+            raise
+        finally:
+            if call.future.done() and not call.future.cancelled() and call.future.exception() is None:
+                self._committed(self.generation)
+
+    async def rollback(self) -> None:
+        if self._end is None:
+            call = _Call(self._roll_back, guarded=False)
+            self._put(call)
+            await asyncio.shield(asyncio.wait([call.future]))
+            call.future.exception()
+
+    async def begin_nested(self) -> None:
+        await self._call(lambda connection: connection.execute("SAVEPOINT nested"), guarded=False)
+
+    async def end_nested(self, *, keep: bool) -> None:
+        def work(connection: apsw.Connection) -> int:
+            if not keep:
+                connection.execute("ROLLBACK TO nested")
+            connection.execute("RELEASE nested")
+            return read_generation(connection)
+
+        self.generation = await self._call(work, guarded=False)
+
+    async def _call(self, work: Work, *, guarded: bool = True) -> Any:
+        call = _Call(work, guarded=guarded)
+        self._put(call)
+        return await call.future
+
+    def _put(self, call: _Call) -> None:
+        if self._end is not None:
+            raise self._end
+        self._calls.put(call)
+        if self._has_ended():
+            # In between: a call that was put after the thread's last look would wait for ever.
+            self._refuse_waiting()
+
+    def _has_ended(self) -> bool:
+        return self._end is not None
+
+    # In the writer's thread.
+
+    def serve(self, connection: apsw.Connection, generation: int) -> None:
+        """Runs what is asked for between BEGIN and the end, which the connection has reached when this returns."""
+        self.generation = generation
+        self._deadline = time.monotonic() + self._seconds
+        connection.set_progress_handler(deadline_handler(self._seconds), PROGRESS_STEPS)
+        try:
+            while self._end is None:
+                try:
+                    call = self._calls.get(timeout=max(self._deadline - time.monotonic(), 0))
+                except Empty:
+                    self._end = TransactionTimeout()
+                else:
+                    self._run(connection, call)
+                    call.finish()
+        finally:
+            connection.set_progress_handler(None)
+            if self._end is None:
+                self._end = DatabaseClosed()
+            self._refuse_waiting()
+
+    def _run(self, connection: apsw.Connection, call: _Call) -> None:
+        if time.monotonic() >= self._deadline:
+            self._end = call.error = TransactionTimeout()
+            return
+        try:
+            if call.guarded:
+                connection.execute("SAVEPOINT call")
+            call.result = call.work(connection)
+            if call.guarded:
+                connection.execute("RELEASE call")
+        except BaseException as exc:  # noqa: BLE001 - the waiting task gets whatever it was
+            call.error = as_ours(exc)
+            if time.monotonic() >= self._deadline:
+                self._end = call.error = TransactionTimeout()
+            elif not connection.in_transaction:
+                # SQLite rolled the whole of it back: the disk is full, or a constraint says ON CONFLICT ROLLBACK.
+                self._end = call.error if isinstance(call.error, StoreError) else DatabaseClosed()
+            elif call.guarded:
+                connection.execute("ROLLBACK TO call")
+                connection.execute("RELEASE call")
+
+    def _commit(self, connection: apsw.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except apsw.Error as exc:
+            ours = as_ours(exc)
+            self._end = ours if isinstance(ours, StoreError) else DatabaseClosed()
+            raise
+        self._end = _Committed()
+        self._writer.moved_on(self.generation)
+
+    def _roll_back(self, connection: apsw.Connection) -> None:
+        self._end = _RolledBack()
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+    def _refuse_waiting(self) -> None:
+        while True:
+            try:
+                call = self._calls.get_nowait()
+            except Empty:
+                return
+            call.error = self._end
+            call.finish()
+
+
+class _Committed(DatabaseClosed):
+    """This transaction was committed; it takes no further calls."""
+
+
+class _RolledBack(DatabaseClosed):
+    """This transaction was rolled back; it takes no further calls."""

@@ -1,0 +1,49 @@
+"""What every verb of a handle needs: where it works, what it knows of a table, and a read that notices changes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app_kernel.core.errors import UnsupportedTable
+from app_kernel.core.outbox import Recorder
+from app_kernel.core.transaction import joined_transaction
+from app_kernel.db.drivers.base import Driver
+from app_kernel.db.errors import SchemaFact
+from app_kernel.db.names import check_entity_name
+from app_kernel.db.schema import Schema
+from app_kernel.db.scope import Scope
+from app_kernel.db.table import EntityTable
+from app_kernel.db.transactions import StoreTransaction, scope_outside
+
+
+class Handle:
+    """A database as verbs see it: `Store` adds them, one base class for each room of verbs."""
+
+    def __init__(
+        self, driver: Driver, recorders: Sequence[Recorder], *, outside: Scope | None, privileged: bool
+    ) -> None:
+        self._driver = driver
+        self._dialect = driver.dialect
+        self._recorders = recorders
+        self._privileged = privileged
+        self._outside = outside or scope_outside(driver, Schema(driver), recorders)
+
+    def _scope(self) -> Scope:
+        joined = joined_transaction(self._driver)
+        return joined.scope if isinstance(joined, StoreTransaction) else self._outside
+
+    async def _table(self, scope: Scope, name: str) -> EntityTable:
+        check_entity_name(name, privileged=self._privileged)
+        table = scope.schema.known(name) or await scope.schema.table(name)
+        if table.refusal:
+            raise UnsupportedTable(table.refusal)
+        return table
+
+    async def _fetch(self, scope: Scope, table: EntityTable, sql: str, params: Sequence[Any]) -> list[Any] | None:
+        """The rows; None when the schema moved on, so that the caller compiles anew."""
+        session = scope.session
+        try:
+            rows = await session.fetch(sql, params, observed=True)
+        except SchemaFact:
+            scope.schema.forget()
+            return None
+        return rows if session.generation == table.generation else None

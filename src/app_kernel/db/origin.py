@@ -1,0 +1,83 @@
+"""Who asked for a change and why, and what leaves with it: taken from the context when a verb is called."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from app_kernel.core.context import current_context
+from app_kernel.core.errors import UnsupportedValue
+from app_kernel.core.events import EntityChanged
+from app_kernel.core.outbox import Message, Recorder
+from app_kernel.db.dialects.base import Dialect
+from app_kernel.db.drivers.base import Row, Work
+from app_kernel.db.table import EntityTable
+
+MESSAGES_AT_ONCE = 100
+"""Messages in one statement; each has five values."""
+
+
+class Origin:
+    """The part of a change that does not depend on the row."""
+
+    __slots__ = ("actor", "address", "comment", "has_messages", "recorders", "request_id", "workspace_id")
+
+    def __init__(self, recorders: Sequence[Recorder], comment: str | None = None) -> None:
+        context = current_context()
+        self.actor = context.actor_id
+        self.request_id = context.request_id
+        self.address = context.address
+        self.workspace_id = context.workspace_id
+        self.comment = comment
+        self.recorders = recorders
+        self.has_messages = False
+        """Whether the unit wrote any; read once it is committed."""
+
+    def hears(self, table: EntityTable) -> bool:
+        """Whether anybody records changes of this table; nobody does those of the kernel's own."""
+        return bool(self.recorders) and not table.name.startswith("kernel_")
+
+    def messages(
+        self, table: EntityTable, action: str, at: str, before: Row | None, after: Row | None, version: int
+    ) -> list[Message]:
+        """What the recorders have to say of one change."""
+        row = after if after is not None else before
+        if row is None or not self.hears(table):
+            return []
+        change = EntityChanged(
+            entity=table.name,
+            id=row[table.position("id")],
+            version=version,
+            action=action,
+            before=None if before is None else table.to_dict(before),
+            after=None if after is None else table.to_dict(after),
+            at=at,
+            actor_id=self.actor,
+            comment=self.comment,
+            request_id=self.request_id,
+            address=self.address,
+            workspace_id=self.workspace_id,
+        )
+        return [message for recorder in self.recorders for message in recorder(change)]
+
+    def send(self, dialect: Dialect, messages: Sequence[Message]) -> Work[None]:
+        """Writes messages into the outbox, in their order."""
+        for start in range(0, len(messages), MESSAGES_AT_ONCE):
+            part = messages[start : start + MESSAGES_AT_ONCE]
+            yield dialect.insert_messages(len(part)), message_values(part)
+        self.has_messages = self.has_messages or bool(messages)
+
+
+def message_values(messages: Iterable[Message]) -> list[Any]:
+    """The values of messages, as `Dialect.insert_messages` wants them."""
+    values: list[Any] = []
+    for message in messages:
+        values += (message.id, message.topic, message.key, _body(message.body), message.created_at)
+    return values
+
+
+def _body(body: Mapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(body).decode()
+    except TypeError as exc:
+        raise UnsupportedValue(f"The body of a message is JSON: {exc}.") from exc

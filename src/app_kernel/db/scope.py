@@ -1,0 +1,16 @@
+"""Where the verbs work: on a driver, where each is a transaction of its own, or inside an open transaction."""
+
+from dataclasses import dataclass
+
+from app_kernel.db.drivers.base import Session
+from app_kernel.db.schema import Schema
+from app_kernel.db.writes import Writes
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What runs statements, what is known of the tables there, and the writing verbs over both."""
+
+    session: Session
+    schema: Schema
+    writes: Writes
