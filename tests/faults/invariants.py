@@ -4,6 +4,7 @@ Looked at with the SQLite that the store uses too: a second copy of SQLite in on
 library's, would drop the locks of the first when it closes the file.
 """
 
+import json
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,30 @@ def assert_sound(path: Path, *entities: str) -> None:
                 _assert_catalog(file, entity)
             else:
                 assert not _columns(file, f"{entity}_history"), "a history without its table"
+
+
+def assert_outbox_agrees(path: Path, *entities: str, but: str = "after") -> int:
+    """For every change in the histories there is one message, in the order of versions, and no other; counts them.
+
+    `but` is the id of the row that a test saves by a handle without recorders.
+    """
+    with closing(apsw.Connection(str(path))) as file:
+        if not _columns(file, "kernel_outbox"):
+            return 0
+        bodies = [json.loads(row[0]) for row in _rows(file, "SELECT body FROM kernel_outbox ORDER BY seq")]
+        sent = [(body["entity"], body["id"], body["version"], body["action"]) for body in bodies]
+        made = [
+            (entity, *row)
+            for entity in entities
+            if _columns(file, entity)
+            for row in _rows(file, f'SELECT id, _version, _action FROM "{entity}_history" WHERE id <> ?', but)
+        ]
+    assert sorted(sent) == sorted(made), "the outbox and the histories differ"
+    versions: dict[tuple[str, str], int] = {}
+    for entity, id, version, _ in sent:
+        assert version == versions.get((entity, id), 0) + 1, f"messages of {entity} {id} are out of order"
+        versions[entity, id] = version
+    return len(sent)
 
 
 def _rows(file: apsw.Connection, sql: str, *params: object) -> list[tuple[Any, ...]]:

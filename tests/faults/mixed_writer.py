@@ -9,9 +9,9 @@ import random
 import sys
 from typing import Any
 
-from app_kernel.db.database import connect
 from app_kernel.db.store import Store
 from tests.faults.children import emit
+from tests.faults.recorded import connect_recorded
 from tests.faults.recorder import ENTITY, Recorder
 
 OWN_ROWS = 8
@@ -72,7 +72,7 @@ class Writer:
 async def main(path: str, run: str, saves: int, tasks: int, owner: str) -> None:
     """Opens the file and shares the saves among the tasks."""
     numbers = itertools.count(1)
-    async with connect(f"sqlite:///{path}") as db:
+    async with connect_recorded(f"sqlite:///{path}") as db:
         emit(ready=True)
         recorder = Recorder(db, run)
 

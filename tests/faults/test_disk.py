@@ -62,6 +62,34 @@ async def test_a_full_database_refuses_writes_keeps_what_it_has_and_goes_on_when
 
 
 @pytest.mark.acceptance("DB10")
+async def test_in_a_transaction_that_fills_the_storage_the_saves_that_fit_are_kept_if_the_caller_goes_on(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "app.db"
+    async with connect(f"sqlite:///{path}") as db:
+        await db.save_entity("items", {"id": "first", "text": PAGE, "number": -1})
+        await limit_pages(db, 120)
+        acked = ["first"]
+        async with db.transaction():
+            for number in range(100, 300):
+                try:
+                    acked.append((await db.save_entity("items", {"id": f"row-{number}", "text": PAGE}))["id"])
+                except StorageFull:
+                    continue
+        assert 10 < len(acked) < 200
+        assert [row["id"] for row in await db.find_entities("items")] == acked
+        with pytest.raises(StorageFull):
+            async with db.transaction():
+                await db.delete_entity("items", "first")
+                await db.save_entity("items", {"text": PAGE * 20})
+        assert (await db.get_entity("items", "first"))["number"] == -1
+        await limit_pages(db, 1000000)
+        async with db.transaction():
+            await db.save_entity("items", {"id": "second", "text": PAGE})
+    assert_sound(path, "items")
+
+
+@pytest.mark.acceptance("DB10")
 async def test_of_saves_that_commit_together_those_that_fit_are_kept_when_the_storage_gets_full(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     async with connect(f"sqlite:///{path}") as db:
@@ -79,10 +107,10 @@ async def test_of_saves_that_commit_together_those_that_fit_are_kept_when_the_st
 
 SAVES = 120
 FAULTS = [
-    pytest.param("pwrite64:error=ENOSPC:when=60..120", "StorageFull", id="no space"),
-    pytest.param("pwrite64:error=EIO:when=60..90", "Unavailable", id="writes fail"),
-    pytest.param("fdatasync:error=EIO:when=12..20", "Unavailable", id="syncs fail"),
-    pytest.param("fdatasync:error=ENOSPC:when=12..20", "Unavailable", id="syncs find no space"),
+    pytest.param("pwrite64:error=ENOSPC:when=90..150", "StorageFull", id="no space"),
+    pytest.param("pwrite64:error=EIO:when=90..120", "Unavailable", id="writes fail"),
+    pytest.param("fdatasync:error=EIO:when=14..22", "Unavailable", id="syncs fail"),
+    pytest.param("fdatasync:error=ENOSPC:when=14..22", "Unavailable", id="syncs find no space"),
 ]
 
 

@@ -8,9 +8,10 @@ import pytest
 from app_kernel.db.database import connect
 from tests.faults.children import Child
 from tests.faults.figures import figure
-from tests.faults.invariants import assert_sound
+from tests.faults.invariants import assert_outbox_agrees, assert_sound
 from tests.faults.ledger import assert_kept, record
 from tests.faults.recorder import ENTITY
+from tests.faults.scripted_writer import PAIRED
 from tests.faults.strace import SYNCS, count_calls, require_strace, traced
 
 
@@ -23,8 +24,11 @@ async def kill_at(directory: Path, call: str, number: int) -> int:
         assert child.wait() == -signal.SIGKILL, f"not killed at {call} {number}: {child.errors()}"
     async with connect(f"sqlite:///{path}") as db:
         await assert_kept(db, ledger, "s")
+        pair = [row["name"] for row in await db.find_entities(PAIRED)]
+        assert pair in ([], ["the other's twin", "one of two"]), "a transaction was kept in part"
         assert (await db.save_entity(ENTITY, {"id": "after", "name": "goes on"}))["_version"] == 1
-    assert_sound(path, ENTITY)
+    assert_sound(path, ENTITY, PAIRED)
+    assert_outbox_agrees(path, ENTITY, PAIRED)
     return len(ledger.acks)
 
 
@@ -65,7 +69,8 @@ async def test_the_ledger_and_the_invariants_notice_what_vanished(tmp_path: Path
         assert child.wait() == 0, child.errors()
     async with connect(f"sqlite:///{path}") as db:
         assert await assert_kept(db, ledger, "s") == len(ledger.acked_rows) == 13
-        assert_sound(path, ENTITY)
+        assert_sound(path, ENTITY, PAIRED)
+        assert assert_outbox_agrees(path, ENTITY, PAIRED) == 19
         await db.execute("DELETE FROM items_history WHERE id = 'g1' AND _version = 1")
         with pytest.raises(AssertionError, match="is lost"):
             await assert_kept(db, ledger, "s")
@@ -74,3 +79,5 @@ async def test_the_ledger_and_the_invariants_notice_what_vanished(tmp_path: Path
         await db.execute("DELETE FROM items_history WHERE id = 'g1'")
         with pytest.raises(AssertionError, match="not as their history"):
             assert_sound(path, ENTITY)
+        with pytest.raises(AssertionError, match="the outbox and the histories differ"):
+            assert_outbox_agrees(path, ENTITY, PAIRED)

@@ -12,7 +12,7 @@ import pytest
 from app_kernel.db.database import connect
 from tests.faults.children import Child
 from tests.faults.figures import figure
-from tests.faults.invariants import assert_sound
+from tests.faults.invariants import assert_outbox_agrees, assert_sound
 from tests.faults.ledger import assert_kept, read_ledger, record
 from tests.faults.recorder import ENTITY
 
@@ -55,6 +55,7 @@ async def test_no_acknowledged_save_is_lost_when_the_writer_is_killed_at_random_
             checked += await assert_kept(db, ledger, run)
             await db.save_entity(ENTITY, {"id": "after", "mark": run})
         assert_sound(path, ENTITY)
+        assert_outbox_agrees(path, ENTITY)
     async with connect(f"sqlite:///{path}") as db:
         again = 0
         for kill in range(kills):
@@ -84,3 +85,4 @@ async def test_a_process_that_writes_beside_a_killed_one_does_not_notice(tmp_pat
             found = await assert_kept(db, killed, doomed), await assert_kept(db, survived, other)
         assert found == (len(killed.acked_rows), len(survived.acked_rows))
         assert_sound(path, ENTITY)
+        assert_outbox_agrees(path, ENTITY)
