@@ -1,4 +1,4 @@
-"""`python -m benchmarks [P1 P2 P3 P11] [--rounds N] [--quick]`: measure, print, keep in results/.
+"""`python -m benchmarks [P1 P2 P3 P4 P5 P11] [--rounds N] [--quick]`: measure, print, keep in results/.
 
 Only a whole run is kept as latest.md and latest.json: one with groups named is partial, a quick one quick.
 """
@@ -10,17 +10,21 @@ import importlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import kernel_side, machine, report
 from benchmarks import settings as bounds
 from benchmarks.harness import BenchError
+from benchmarks.settings import Settings
 
 GROUPS = {
-    "P1": "benchmarks.p1_request",
-    "P2": "benchmarks.p2_crud",
-    "P3": "benchmarks.p3_store",
-    "P11": "benchmarks.p11_start",
+    "P1": ("p1_request:run",),
+    "P2": ("p2_crud:run_on_sqlite", "p2_crud:run_on_postgres"),
+    "P3": ("p3_store:run",),
+    "P4": ("p4_store:run",),
+    "P5": ("p5_growth:run_on_sqlite", "p5_growth:run_on_postgres"),
+    "P11": ("p11_start:run",),
 }
 RESULTS = Path(__file__).parent / "results"
 
@@ -30,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; all when none is named")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (5)")
-    parser.add_argument("--quick", action="store_true", help="under a minute; kept as quick.md")
+    parser.add_argument("--quick", action="store_true", help="a few minutes; kept as quick.md")
     options = parser.parse_args()
     unknown = sorted(set(options.groups) - set(GROUPS))
     if unknown:
@@ -41,20 +45,27 @@ def main() -> int:
     measured: list[report.Group] = []
     failed = False
     for name in options.groups or GROUPS:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        begun = time.perf_counter()
-        try:
-            group = importlib.import_module(GROUPS[name]).run(settings)
-        except BenchError as exc:
-            failed = True
-            group = report.Group(name, "not measured", notes=[f"not measured: {exc}"])
-        group.seconds = time.perf_counter() - begun
-        measured.append(group)
+        for part in GROUPS[name]:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            begun = time.perf_counter()
+            try:
+                group = _run(part)(settings)
+            except BenchError as exc:
+                failed = True
+                group = report.Group(name, f"not measured ({part})", notes=[f"not measured: {exc}"])
+            group.seconds = time.perf_counter() - begun
+            measured.append(group)
     about["load average"] += f" before, {os.getloadavg()[0]:.1f} after"
     print(report.markdown(measured, about))
     kept_as = "quick" if settings.quick else "partial" if options.groups else "latest"
     report.write(measured, about, RESULTS, kept_as)
     return 1 if failed else 0
+
+
+def _run(part: str) -> Callable[[Settings], report.Group]:
+    module, _, function = part.partition(":")
+    found: Callable[[Settings], report.Group] = getattr(importlib.import_module(f"benchmarks.{module}"), function)
+    return found
 
 
 if __name__ == "__main__":

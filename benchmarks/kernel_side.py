@@ -15,11 +15,15 @@ from benchmarks.peers.tokens import SECRET
 PASSWORD = "long enough and not common 4711"
 
 
-def kernel_environment(folder: Path) -> dict[str, str]:
-    """Everything on that is on by default; the rate limit is set high as soon as there is one."""
+def kernel_environment(folder: Path, database_url: str | None = None) -> dict[str, str]:
+    """Everything on that is on by default; the rate limit is set high as soon as there is one.
+
+    The database is a file in the folder unless a URL is given.
+    """
+    place = {"DATABASE_PATH": str(folder / "kernel.db")} if database_url is None else {"DATABASE_URL": database_url}
     settings = {
+        **place,
         "JWT_SECRET": SECRET,
-        "DATABASE_PATH": str(folder / "kernel.db"),
         "ALLOW_SELF_SIGNUP": "true",
     }
     if importlib.util.find_spec("app_kernel.rate_limit") is not None:

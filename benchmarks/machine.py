@@ -14,7 +14,7 @@ from typing import Any
 
 LIBRARIES = (
     "fastapi", "starlette", "uvicorn", "uvloop", "httptools", "pydantic", "orjson", "PyJWT",
-    "apsw", "aiosqlite", "SQLAlchemy", "dataset",
+    "apsw", "aiosqlite", "asyncpg", "SQLAlchemy", "dataset", "pg8000",
 )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ class Settings:
     batch: int = 200
     batches: int = 5
     starts: int = 5
+    growth_seconds: float = 0.35
+    growth: tuple[int, int] = (10_000, 1_000_000)
     quick: bool = False
 
 
@@ -26,7 +28,7 @@ def full(rounds: int | None = None) -> Settings:
 
 
 def quick(rounds: int | None = None) -> Settings:
-    """A look under a minute; its figures show an order of magnitude and nothing finer."""
+    """A look; its figures show an order of magnitude and nothing finer."""
     return Settings(
         rounds=rounds or 2,
         http_seconds=0.25,
@@ -36,5 +38,7 @@ def quick(rounds: int | None = None) -> Settings:
         batch=100,
         batches=3,
         starts=2,
+        growth_seconds=0.15,
+        growth=(10_000, 100_000),
         quick=True,
     )

@@ -1,10 +1,12 @@
 import asyncio
 import os
+import secrets
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner
@@ -171,6 +173,39 @@ def test_commands_explain_themselves():
     assert "users" in run("--help")
     assert "--password-stdin" in run("users", "create", "--help")
     run("users", "nonsense", status=2)
+
+
+def test_accounts_on_a_server_are_made_with_the_settings_of_the_service(postgres_url, monkeypatch):
+    parts = urlsplit(postgres_url)
+    email = f"{secrets.token_hex(6)}@example.com"
+    given = {"TYPE": "postgres", "NAME": parts.path[1:], "HOST": parts.hostname, "PORT": str(parts.port)}
+    for name, value in {**given, "USER": parts.username, "PASSWORD": parts.password}.items():
+        monkeypatch.setenv(f"DATABASE_{name}", value)
+    written = run("users", "create", email, "--admin")
+    assert written.startswith(f"created {email} with the role admin in postgres on 127.0.0.1\n")
+    assert f"{email}  admin  active" in run("users", "list", "--limit", "10000")
+    assert f"{email}  admin  active" in run("users", "list", "--limit", "10000", "--database-url", postgres_url)
+    assert run("users", "deactivate", email) == f"{email} is deactivated\n"
+    assert parts.password not in written
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "words"),
+    [
+        ({"TYPE": "postgres"}, 2, "database_name (DATABASE_PATH): missing"),
+        ({"URL": "postgres://me:hunter2@127.0.0.1:1/app"}, 1, "cannot be reached"),
+        ({"URL": "postgres://me:hunter2@db:port/app"}, 2, "database_name (DATABASE_PATH): "),
+        ({"URL": "mysql://me:hunter2@db/app"}, 2, "MySQL is not built"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_one_line_without_its_password(settings, status, words, monkeypatch):
+    for name, value in settings.items():
+        monkeypatch.setenv(f"DATABASE_{name}", value)
+    written = run("users", "create", EMAIL, status=status)
+    assert written.startswith("app-kernel: ")
+    assert written.count("\n") == 1
+    assert words in written
+    assert "hunter2" not in written
 
 
 def test_only_making_an_account_makes_a_database():

@@ -4,13 +4,14 @@ import re
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from app_kernel import FEATURES, Feature
 from app_kernel.core.context import current_context
 from app_kernel.core.events import RequestFinished
+from app_kernel.core.transaction import OpenTransaction, enter_transaction, innermost_transaction
 from app_kernel.request_log import ClientAddress
 from tests.small_service import call, events, http_scope, log_lines, serving, small_app
 
@@ -74,6 +75,32 @@ async def test_nothing_that_one_request_sets_is_seen_by_the_next_one_of_the_same
         for _ in range(2):
             answer = await call(client.app, http_scope(path="/things/leak"))
             assert answer.json() == {"before": None}
+
+
+class LeftOpen(OpenTransaction):
+    def after_commit(self, callback: Any) -> None:
+        raise AssertionError("nobody commits it")
+
+
+@pytest.mark.acceptance("DB12")
+async def test_a_transaction_that_a_dependency_left_open_is_not_joined_by_the_next_request_of_the_same_task() -> None:
+    async def leave_open() -> None:
+        enter_transaction(LeftOpen(object(), None))
+
+    left = APIRouter()
+
+    @left.post("/left", dependencies=[Depends(leave_open)])
+    async def is_inside() -> bool:
+        return innermost_transaction() is not None
+
+    @left.get("/left")
+    async def is_still_inside() -> bool:
+        return innermost_transaction() is not None
+
+    async with serving(left) as client:
+        assert (await call(client.app, http_scope("POST", "/left"))).json() is True
+        assert innermost_transaction() is not None
+        assert (await call(client.app, http_scope(path="/left"))).json() is False
 
 
 async def test_the_access_line_says_what_happened(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, Depends
 
-from app_kernel import UserIdentity, get_current_user, require_admin
+from app_kernel import FEATURES, Feature, UserIdentity, get_current_user, require_admin
 from app_kernel.core import clock
 from app_kernel.core.context import actor_id
 from app_kernel.core.errors import KernelError
+from app_kernel.core.tables import Table
 from app_kernel.db import db_connection
 from app_kernel.testing import kernel_client
 from tests.small_service import serving, small_app
@@ -82,6 +83,16 @@ async def test_the_configured_database_can_be_asked_for(tmp_path: Path) -> None:
             assert await client.db.count_entities("things") == count
 
 
+async def test_an_admin_database_is_in_memory_too(tmp_path: Path) -> None:
+    mine = Feature(name="mine", admin_tables=(Table("audit_logs", {"action": str}),))
+    app = small_app(router, features=[*FEATURES, mine], database_name=str(tmp_path / "app.db"))
+    for _ in range(2):
+        async with kernel_client(app) as client:
+            assert await client.admin_db.count_entities("audit_logs") == 0
+            await client.admin_db.privileged.save_entity("audit_logs", {"action": "create"})
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240 - an empty directory
+
+
 async def test_what_is_not_there_says_what_to_do() -> None:
     async with serving(router, auth_enabled=False) as client:
         with pytest.raises(KernelError, match="frozen_at"):
@@ -90,6 +101,8 @@ async def test_what_is_not_there_says_what_to_do() -> None:
             _ = client.user
         with pytest.raises(KernelError, match="Accounts"):
             await client.log_in_as("ada@example.com")
+        with pytest.raises(KernelError, match="no admin database"):
+            _ = client.admin_db
 
 
 async def test_a_login_that_is_refused_says_what_the_service_answered() -> None:

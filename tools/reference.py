@@ -22,7 +22,7 @@ from app_kernel.metrics import RequestFigures
 
 PAGES = Path(__file__).parent.parent / "docs" / "reference"
 _NOTE = "<!-- Written by `python -m tools.reference`; do not edit. -->\n"
-_NOT_BUILT = {"admin_db_url", "redis_url", "oauth_providers", "rate_limit_requests", "rate_limit_window"}
+_NOT_BUILT = {"oauth_providers", "rate_limit_requests", "rate_limit_window"}
 
 
 def render_settings() -> str:
@@ -32,7 +32,8 @@ def render_settings() -> str:
         "Settings",
         "`ServiceConfig(...)` takes these as keywords and reads no environment; `ServiceConfig.from_env()` reads the"
         " variables, and a file `.env` for those that are not set. `DATABASE_URL` may name the database instead of"
-        " `DATABASE_PATH` and wins over it. Lists are separated by commas, objects are JSON."
+        " `DATABASE_PATH` and wins over it and over the parts of a server's address; `DATABASE_NAME` is another name of"
+        " `DATABASE_PATH`. Lists are separated by commas, objects are JSON."
         " Everything that is wrong is"
         " reported in one message when the service starts.",
         _table(("setting", "variable", "default", "meaning"), rows),

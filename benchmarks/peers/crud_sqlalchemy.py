@@ -1,4 +1,4 @@
-"""Widgets on FastAPI and SQLAlchemy 2's async ORM over aiosqlite, as both tutorials show; no history, no audit."""
+"""Widgets on FastAPI and SQLAlchemy 2's async ORM (aiosqlite, asyncpg), as both tutorials show; no history or audit."""
 
 from __future__ import annotations
 
@@ -12,23 +12,34 @@ from typing import Any
 from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import event, select
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from benchmarks.peers.crud_aiosqlite import PRAGMAS
+from benchmarks.peers.store_rows import POOL
 from benchmarks.peers.tokens import current_user_on_loop
 
-engine = create_async_engine(f"sqlite+aiosqlite:///{os.environ['DATABASE_PATH']}")
-sessions = async_sessionmaker(engine, expire_on_commit=False)
+
+def make_engine() -> AsyncEngine:
+    """On the PostgreSQL of DATABASE_URL with as many connections as the kernel has, else on the file DATABASE_PATH."""
+    url = os.environ.get("DATABASE_URL")
+    if url is not None:
+        return create_async_engine(f"postgresql+asyncpg://{url.partition('://')[2]}", pool_size=POOL, max_overflow=0)
+    made = create_async_engine(f"sqlite+aiosqlite:///{os.environ['DATABASE_PATH']}")
+    event.listen(made.sync_engine, "connect", set_pragmas)
+    return made
 
 
-@event.listens_for(engine.sync_engine, "connect")
 def set_pragmas(connection: Any, _: object) -> None:
     """The same durability and cache as on the other side."""
     cursor = connection.cursor()
     for pragma in PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
+
+
+engine = make_engine()
+sessions = async_sessionmaker(engine, expire_on_commit=False)
 
 
 class Base(DeclarativeBase):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import ClassVar
 
 import apsw
@@ -40,12 +39,16 @@ class ApswStore:
 
     sync: ClassVar[bool] = True
 
-    async def open(self, path: Path, synchronous: str) -> None:
-        self.connection = apsw.Connection(str(path))
+    async def open(self, place: str, synchronous: str) -> None:
+        await self.connect(place, synchronous)
+        self.execute(TABLES)
+
+    async def connect(self, place: str, synchronous: str) -> None:
+        """Opens what may have tables already."""
+        self.connection = apsw.Connection(place)
         self.execute = self.connection.execute
         for pragma in pragmas(synchronous):
             self.execute(pragma).fetchall()
-        self.execute(TABLES)
 
     async def index(self) -> None:
         self.execute("CREATE INDEX [ix] ON [bench] ([workspace_id])")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import ClassVar
 
 import dataset
@@ -17,9 +16,12 @@ class DatasetStore:
 
     sync: ClassVar[bool] = True
 
-    async def open(self, path: Path, synchronous: str) -> None:
+    async def open(self, place: str, synchronous: str) -> None:
         statements = list(pragmas(synchronous))
-        self.db = dataset.connect(f"sqlite:///{path}", on_connect_statements=statements, sqlite_wal_mode=True)
+        self.db = dataset.connect(f"sqlite:///{place}", on_connect_statements=statements, sqlite_wal_mode=True)
+        self.create_tables()
+
+    def create_tables(self) -> None:
         self.table = self.db.create_table("bench", primary_id="id", primary_type=self.db.types.string(40))
         self.history = self.db.create_table("bench_history")
 
@@ -45,3 +47,11 @@ class DatasetStore:
 
     def find(self, workspace_id: str) -> list[Row]:
         return [dict(row) for row in self.table.find(workspace_id=workspace_id, deleted_at=None)]
+
+
+class PostgresDatasetStore(DatasetStore):
+    """On pg8000; one caller needs one connection."""
+
+    async def open(self, place: str, synchronous: str) -> None:
+        self.db = dataset.connect(f"postgresql+pg8000://{place.partition('://')[2]}")
+        self.create_tables()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import app_kernel.db
@@ -15,12 +14,12 @@ class KernelStore:
 
     sync: ClassVar[bool] = False
 
-    async def open(self, path: Path, synchronous: str) -> None:
-        self.context: Any = app_kernel.db.connect(f"sqlite:///{path}", synchronous=synchronous)
+    async def open(self, place: str, synchronous: str) -> None:
+        self.context: Any = connect(place, synchronous)
         self.db: Any = await self.context.__aenter__()
 
     async def index(self) -> None:
-        await self.db.execute("CREATE INDEX [ix] ON [bench] ([workspace_id])")
+        await self.db.ensure_index("bench", ["workspace_id"])
 
     async def close(self) -> None:
         await self.context.__aexit__(None, None, None)
@@ -38,3 +37,10 @@ class KernelStore:
             "bench", where_clause="[workspace_id] = ?", params=(workspace_id,)
         )
         return found
+
+
+def connect(place: str, synchronous: str) -> Any:
+    """The store on a file or at a PostgreSQL URL."""
+    if "://" in place:
+        return app_kernel.db.connect(place)
+    return app_kernel.db.connect(f"sqlite:///{place}", synchronous=synchronous)

@@ -1,9 +1,8 @@
-"""The row of P3 and what a store has to do with it."""
+"""The row of P3, P4 and P5 and what a store has to do with it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 Row = dict[str, Any]
@@ -14,15 +13,17 @@ COLUMNS = ("id", *FIELDS, *OWNED)
 TYPES = {"amount": "INTEGER", "ratio": "REAL", "active": "BOOLEAN_INT", "settings": "JSON_TEXT", "_version": "INTEGER"}
 HISTORY = ("_version", "_action", "_at", "_actor", "_comment")
 FOUND = 50
+POOL = 10
+"""Connections of every asynchronous side on PostgreSQL; what the kernel takes by default."""
 
 
 class Store(Protocol):
-    """One side of P3. `sync` stores give the value itself, the others an awaitable of it."""
+    """One side. `sync` stores give the value itself, the others an awaitable of it."""
 
     sync: ClassVar[bool]
 
-    async def open(self, path: Path, synchronous: str) -> None:
-        """Open a new database file with the pragmas all sides share."""
+    async def open(self, place: str, synchronous: str) -> None:
+        """Open a new database: a file, with the pragmas all sides share, or a PostgreSQL URL."""
 
     async def index(self) -> None:
         """Index workspace_id; called after the first save."""

@@ -2,6 +2,7 @@
 
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import acting_as
+from app_kernel.core.deps import redis_client
 from app_kernel.core.errors import ConfigurationError, KernelError, NotAuthenticated, PermissionDenied
 from app_kernel.core.feature import Feature
 from app_kernel.core.identity import (
@@ -29,6 +30,7 @@ __all__ = [
     "get_current_user",
     "get_current_user_optional",
     "get_logger",
+    "redis_client",
     "require_admin",
     "require_role",
 ]

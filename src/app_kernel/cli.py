@@ -1,4 +1,4 @@
-"""The `app-kernel` command: accounts from a terminal, under the same settings as the service.
+"""The `app-kernel` command: accounts and the outbox from a terminal, under the same settings as the service.
 
 It ends with 0, with 1 when what was asked for is refused, and with 2 for a wrong command or wrong settings; errors are
 one line on standard error, and a password is printed only when it was made here.
@@ -31,6 +31,8 @@ from app_kernel.core.errors import AccountNotFound, InvalidDatabaseUrl, KernelEr
 from app_kernel.core.identity import UserIdentity
 from app_kernel.core.ports import EntityStore
 from app_kernel.db import create_database
+from app_kernel.db.outbox import list_dead_letters, list_waiting, retry_dead_letter
+from app_kernel.service.address_check import find_database_problems
 
 REFUSED, WRONG_USE = 1, 2
 GENERATED_BYTES = 18
@@ -42,14 +44,20 @@ R = TypeVar("R")
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 users = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Accounts of a service.")
 app.add_typer(users, name="users")
+outbox = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Messages on their way out of a service.")
+app.add_typer(outbox, name="outbox")
 
 DatabaseUrl: TypeAlias = Annotated[
-    str | None, typer.Option("--database-url", help="The service's database; else DATABASE_URL or DATABASE_PATH.")
+    str | None,
+    typer.Option("--database-url", help="The service's database; else that of the environment, such as DATABASE_URL."),
 ]
 EnvFile: TypeAlias = Annotated[Path, typer.Option("--env-file", help="A file with settings, like the environment.")]
 Account: TypeAlias = Annotated[str, typer.Argument(metavar="EMAIL", help="The account's email or username.")]
 FromStdin: TypeAlias = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")
+]
+OfAdmin: TypeAlias = Annotated[
+    bool, typer.Option("--admin", help="Of the admin database, where the admin worker keeps its dead letters.")
 ]
 DEFAULT_ENV_FILE = Path(".env")
 
@@ -148,6 +156,43 @@ def change_password(
     typer.echo("the password is changed" if password_stdin else f"password: {password}")
 
 
+@outbox.command("status")
+def show_waiting(
+    *, admin: OfAdmin = False, database_url: DatabaseUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE
+) -> None:
+    """Shows what has not left yet, by topic: how many messages, and since when the oldest waits."""
+    for waiting in _run(_settings(database_url, env_file, admin=admin), list_waiting):
+        typer.echo(f"{waiting.topic}  {waiting.unsent}  {waiting.oldest_at}")
+
+
+@outbox.command("dead")
+def show_dead_letters(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+    admin: OfAdmin = False,
+    database_url: DatabaseUrl = None,
+    env_file: EnvFile = DEFAULT_ENV_FILE,
+) -> None:
+    """Lists the messages that no receiver took, the latest first: id, topic, when it died, and why."""
+    config = _settings(database_url, env_file, admin=admin)
+    for letter in _run(config, lambda db: list_dead_letters(db, limit=limit)):
+        typer.echo(f"{letter.id}  {letter.topic}  {letter.died_at}  {letter.reason}")
+
+
+@outbox.command("retry")
+def send_again(
+    message: Annotated[str, typer.Argument(metavar="ID", help="The message's id, as `dead` shows it.")],
+    *,
+    admin: OfAdmin = False,
+    database_url: DatabaseUrl = None,
+    env_file: EnvFile = DEFAULT_ENV_FILE,
+) -> None:
+    """Sends a dead message again, under its own id, so that a receiver which has it after all drops it."""
+    if not _run(_settings(database_url, env_file, admin=admin), lambda db: retry_dead_letter(db, message)):
+        _fail(f"there is no dead message {message}", REFUSED)
+    typer.echo(f"{message} is on its way again")
+
+
 def main() -> None:
     """The console script `app-kernel`."""
     handler = logging.StreamHandler(sys.stderr)
@@ -157,13 +202,19 @@ def main() -> None:
     app()
 
 
-def _settings(database_url: str | None, env_file: Path) -> ServiceConfig:
+def _settings(database_url: str | None, env_file: Path, *, admin: bool = False) -> ServiceConfig:
     if env_file != DEFAULT_ENV_FILE and not env_file.is_file():
         _fail(f"{env_file}: there is no such file", WRONG_USE)
     config = ServiceConfig.from_env(env_file)
     if config.problems:
         _fail("; ".join(config.problems), WRONG_USE)
-    return config if database_url is None else config.with_values(database_name=database_url)
+    chosen = config if database_url is None else config.with_values(database_name=database_url)
+    if admin:
+        chosen = chosen.with_values(database_name=chosen.resolved_admin_db_url)
+    problems = find_database_problems(chosen)
+    if problems:
+        _fail("; ".join(problems), WRONG_USE)
+    return chosen
 
 
 def _run(config: ServiceConfig, work: Callable[[EntityStore], Awaitable[R]], *, makes_database: bool = False) -> R:
@@ -214,7 +265,9 @@ def _read_password() -> str:
 def _place(config: ServiceConfig) -> str:
     """The database as it may be shown: without a user or password."""
     parts = urlsplit(config.database_url)
-    return unquote(parts.path).removeprefix("/") if parts.scheme == "sqlite" else f"{parts.hostname or ''}{parts.path}"
+    if parts.scheme == "sqlite":
+        return unquote(parts.path).removeprefix("/")
+    return f"{unquote(parts.path).removeprefix('/')} on {parts.hostname or 'the local server'}"
 
 
 def _explain(record: logging.LogRecord) -> bool:

@@ -1,6 +1,17 @@
 """The one list of features. Its order is the order of the layers, the first one outermost, and of the routers."""
 
-from app_kernel import actor, auth, cors, health, metrics, problems, request_limits, request_log, security_headers
+from app_kernel import (
+    actor,
+    auth,
+    cors,
+    health,
+    metrics,
+    outbox,
+    problems,
+    request_limits,
+    request_log,
+    security_headers,
+)
 from app_kernel.core.feature import FeatureFactory
 
 FEATURES: tuple[FeatureFactory, ...] = (
@@ -9,6 +20,8 @@ FEATURES: tuple[FeatureFactory, ...] = (
     cors.create_feature,
     problems.create_feature,
     request_limits.create_feature,
+    # Before all that enqueue or send messages while they close: its end comes after theirs.
+    outbox.create_feature,
     actor.create_feature,
     auth.create_feature,
     health.create_feature,

@@ -39,13 +39,17 @@ async def readyz(request: Request) -> Response:
     """200 when every component answers, else 503 with the names of those that do not; the reasons are in the log."""
     kernel: Kernel = current_context().kernel
     if not kernel.ready:
-        return _answer({"service": False})
+        return _answer({kernel.waiting_for or "service": False})
     return _answer(await check_components(kernel))
 
 
 async def check_components(kernel: Kernel) -> dict[str, bool]:
-    """Asks the database and every feature's health checks, all at once, each for at most CHECK_SECONDS."""
+    """Asks the databases, Redis and every feature's health checks, all at once, each for at most CHECK_SECONDS."""
     checks: dict[str, HealthCheck] = {"database": _ping_database}
+    if kernel.admin_db is not None:
+        checks["admin_database"] = _ping_admin_database
+    if kernel.redis is not None:
+        checks["redis"] = _ping_redis
     for feature in kernel.features:
         checks.update(feature.health)
     answers = await asyncio.gather(*(_ask(name, check, kernel) for name, check in checks.items()))
@@ -54,6 +58,18 @@ async def check_components(kernel: Kernel) -> dict[str, bool]:
 
 async def _ping_database(kernel: Kernel) -> bool:
     await kernel.db.ping()
+    return True
+
+
+async def _ping_admin_database(kernel: Kernel) -> tuple[bool, str]:
+    if kernel.admin_db is None or not kernel.admin_is_open:
+        return False, "it is not open yet"
+    await kernel.admin_db.ping()
+    return True, ""
+
+
+async def _ping_redis(kernel: Kernel) -> bool:
+    await kernel.redis.ping()
     return True
 
 

@@ -18,13 +18,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import request_id
-from app_kernel.core.errors import KernelError, NoRunningKernel, ResponseAborted, TooManyAttempts
+from app_kernel.core.errors import KernelError, NoRunningKernel, ResponseAborted, TooManyAttempts, Unavailable
 from app_kernel.core.exchange import exchange_of
 from app_kernel.core.feature import Feature
 from app_kernel.core.kernel import Kernel
 from app_kernel.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
+
+PROBES = frozenset({"/healthz", "/readyz"})
+"""Answered while start-up waits for the database."""
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -121,7 +124,10 @@ class Problems:
             await self.app(scope, receive, send)
             return
         try:
-            if not self._kernel.running:
+            if self._kernel.waiting_for and scope["path"].removeprefix(scope.get("root_path", "")) not in PROBES:
+                await _ask_to_wait(scope, receive, send)
+                return
+            if not self._kernel.running and not self._kernel.waiting_for:
                 raise NoRunningKernel
             await self.app(scope, receive, send)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log gets the cause
@@ -140,6 +146,15 @@ class Problems:
         elif not exchange.complete:
             # The status is on its way already: only a broken connection still tells the client that something failed.
             raise ResponseAborted from exc
+
+
+async def _ask_to_wait(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuses what comes before start-up is over; why it is not over stands in the log already."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1013})  # try again later
+    else:
+        await problem_response(problem_of(Unavailable()))(scope, receive, send)
 
 
 def _without_input(error: Mapping[str, Any]) -> dict[str, Any]:

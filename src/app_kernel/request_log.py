@@ -22,6 +22,7 @@ from app_kernel.core.events import RequestFinished
 from app_kernel.core.exchange import Exchange, begin_exchange
 from app_kernel.core.feature import Feature
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.transaction import enter_transaction
 from app_kernel.logs import logs_at, write_event
 
 CLIENT_CLOSED = 499
@@ -92,6 +93,8 @@ class RequestLog:
         request_id = wanted.decode() if wanted is not None and _wanted_id(wanted) else new_id()
         context = Context(kernel=self._kernel, request_id=request_id, address=self._client_address.find(scope))
         enter_context(context)
+        # A dependency may have left one open in the task of an in-process client, whose next request this is.
+        enter_transaction(None)
         return context
 
 

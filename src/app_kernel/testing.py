@@ -9,6 +9,7 @@ async with kernel_client(app) as client:
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +21,7 @@ from app_kernel.core.identity import UserIdentity
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import Accounts, EntityStore
 from app_kernel.db import create_database
+from app_kernel.redis_wire import create_redis
 
 try:
     import httpx2
@@ -53,6 +55,11 @@ class KernelClient(httpx2.AsyncClient):
     def db(self) -> EntityStore:
         """The service's database."""
         return self.kernel.db.connection()
+
+    @property
+    def admin_db(self) -> EntityStore:
+        """The service's admin database; raises KernelError in a service that has none."""
+        return self.kernel.admin_store()
 
     @property
     def clock(self) -> FrozenClock:
@@ -96,25 +103,29 @@ class KernelClient(httpx2.AsyncClient):
 
 @asynccontextmanager
 async def kernel_client(
-    app: FastAPI, *, frozen_at: datetime | None = None, database: str | None = MEMORY
+    app: FastAPI, *, frozen_at: datetime | None = None, database: str | None = MEMORY, redis_url: str | None = None
 ) -> AsyncIterator[KernelClient]:
     """Starts the service, gives a client for it, and shuts the service down again.
 
-    It runs on a database of its own unless `database` is another URL, or None for the configured one. With
-    `frozen_at` (an aware datetime) the clock stands still until `client.clock.advance(seconds)`. A start-up that fails
-    raises what made it fail.
+    It runs on databases of its own unless `database` is another URL, or None for the configured ones, and without Redis
+    unless `redis_url` names one or `database` is None. With `frozen_at` (an aware datetime) the clock stands still
+    until `client.clock.advance(seconds)`. A start-up that fails raises what made it fail.
     """
     kernel: Kernel = app.state.kernel
-    configured = kernel.db
+    configured = kernel.db, kernel.admin_db, kernel.connect_redis
     if database is not None:
-        kernel.db = create_database(database, synchronous="NORMAL")
+        kernel.db = create_database(database, synchronous="NORMAL", recorders=kernel.recorders)
+        kernel.admin_db = create_database(MEMORY) if kernel.admin_db is not None else None
+        kernel.connect_redis = None
+    if redis_url is not None:
+        kernel.connect_redis = partial(create_redis, redis_url, kernel.name)
     try:
         async with AsyncExitStack() as stack:
             clock = stack.enter_context(frozen(frozen_at)) if frozen_at is not None else None
             await stack.enter_async_context(app.router.lifespan_context(app))
             yield await stack.enter_async_context(KernelClient(app, clock=clock))
     finally:
-        kernel.db = configured
+        kernel.db, kernel.admin_db, kernel.connect_redis = configured
 
 
 class _Isolated:

@@ -1,12 +1,13 @@
 """The backends that must pass the suite: a new one is a line here and its words for tables of an application's."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from app_kernel.db import Database, Store, create_database
+from tests.conformance.postgres_place import drop_schema, empty_schema
 
 
 @dataclass
@@ -19,6 +20,8 @@ class Place:
     """What an application writes on this backend, by the placeholder of the cases; `objects` lists all there is."""
     file: Path | None = None
     """The database file, where there is one."""
+    forget: Callable[[str], Awaitable[None]] | None = None
+    """Makes the database as one that was never opened, where it is not that already."""
     _open: list[Database] = field(default_factory=list)
 
     async def open(self) -> Store:
@@ -27,6 +30,11 @@ class Place:
         await database.open()
         self._open.append(database)
         return database.connection()
+
+    async def start_anew(self) -> None:
+        """Makes sure that the next one who opens the database is the first."""
+        if self.forget is not None:
+            await self.forget(self.url)
 
     async def close(self) -> None:
         """Closes every handle."""
@@ -62,6 +70,39 @@ async def sqlite() -> AsyncIterator[Place]:
             await place.close()
 
 
+POSTGRES_WORDS = {
+    "key": "TEXT PRIMARY KEY",
+    "serial": "BIGSERIAL PRIMARY KEY",
+    "text": "TEXT",
+    "int": "INTEGER",
+    "float": "DOUBLE PRECISION",
+    "bool": "INTEGER",
+    "decimal": "TEXT",
+    "json": "TEXT",
+    "datetime": "TEXT",
+    "bytes": "BYTEA",
+    "objects": (
+        "SELECT c.relkind::text, c.relname::text, string_agg(concat_ws(' ', a.attname, format_type(a.atttypid,"
+        " a.atttypmod), a.attnotnull::text, pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum)"
+        " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+        " LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum"
+        " WHERE c.relnamespace = current_schema()::regnamespace GROUP BY 1, 2 ORDER BY 1, 2"
+    ),
+}
+
+
+@asynccontextmanager
+async def postgres() -> AsyncIterator[Place]:
+    """A schema of its own on a real server."""
+    async with empty_schema() as url:
+        place = Place("postgres", url, POSTGRES_WORDS, forget=drop_schema)
+        try:
+            yield place
+        finally:
+            await place.close()
+
+
 BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[Place]]] = {
     "sqlite": sqlite,
+    "postgres": postgres,
 }

@@ -192,6 +192,7 @@ async def test_another_process_and_this_one_see_each_others_tables_columns_and_k
 @pytest.mark.acceptance("DB8")
 @pytest.mark.slow
 async def test_processes_that_start_at_once_on_a_new_database_make_it_together(place):
+    await place.start_anew()
     others = await asyncio.gather(*(Process().start(place.url) for _ in range(4)))
     rows = await asyncio.gather(
         *(each.ask("save_entity", "notes", {"id": str(at), f"f{at}": at}) for at, each in enumerate(others))

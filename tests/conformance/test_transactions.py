@@ -355,6 +355,18 @@ async def test_columns_made_inside_are_known_outside_after_the_commit(db, place)
     assert await db.count_entities("notes", "[x] < ? AND [y] = ?", (2, 2)) == 1
 
 
+async def test_a_transaction_meets_a_schema_that_another_process_changed_just_before(db, place):
+    await db.save_entity("notes", {"id": "a", "x": 1})
+    await db.get_entity("notes", "a")
+    other = await place.open()
+    await other.save_entity("notes", {"id": "b", "y": "new"})
+    async with db.transaction():
+        assert (await db.save_entity("notes", {"id": "c", "x": 3}))["y"] is None
+        assert (await db.get_entity("notes", "b"))["y"] == "new"
+        await db.save_entity("notes", {"x": 4})
+    assert await db.count_entities("notes_history", "[y] IS NULL") == 3
+
+
 async def test_many_transactions_at_once_each_keep_their_own(db):
     await db.save_entity("counters", {"id": "c", "n": 0})
 

@@ -19,7 +19,7 @@ def notes(*, owned=True):
     columns = {"id": Column("id", Kind.STR, "TEXT"), "n": Column("n", Kind.INT, "INTEGER")}
     if owned:
         columns |= {name: Column(name, kind, "TEXT") for name, kind in OWNED_FIELDS.items()}
-    return EntityTable("notes", 1, columns).prepare(sqlite.decoders)
+    return EntityTable("notes", 1, columns).prepare(sqlite.decoder)
 
 
 AFFINITIES = [
@@ -124,13 +124,17 @@ STATEMENTS = [
     (lambda: sqlite.add_column("notes", "n", "INTEGER"), 'ALTER TABLE "notes" ADD COLUMN "n" INTEGER'),
     (
         lambda: sqlite.create_index("ix", "notes", ("a", "b"), unique=False),
-        'CREATE INDEX IF NOT EXISTS "ix" ON "notes" ("a", "b")',
+        'CREATE INDEX IF NOT EXISTS "ix" ON "notes" ("a", "b", "id")',
     ),
     (
         lambda: sqlite.create_index("ux", "notes", ("a",), unique=True),
         'CREATE UNIQUE INDEX IF NOT EXISTS "ux" ON "notes" ("a") WHERE "deleted_at" IS NULL',
     ),
-    (lambda: sqlite.select(notes()), f'SELECT {COLUMNS} FROM "notes"'),
+    (lambda: sqlite.read_list(notes()), COLUMNS),
+    (lambda: sqlite.select_to_write(notes()), f'SELECT {COLUMNS} FROM "notes" WHERE "id" = ?'),
+    (lambda: sqlite.lock_table("notes") or "", ""),
+    (lambda: sqlite.create_statement(notes(), ("id",)) or "", ""),
+    (lambda: sqlite.upsert_statement(notes(), ("n",)) or "", ""),
     (
         lambda: sqlite.select_by_id(notes(), include_deleted=False),
         f'SELECT {COLUMNS} FROM "notes" WHERE "id" = ? AND "deleted_at" IS NULL',
@@ -167,9 +171,12 @@ STATEMENTS = [
     (lambda: sqlite.page(5, 10), " LIMIT 5 OFFSET 10"),
     (lambda: sqlite.page(None, 10), " LIMIT -1 OFFSET 10"),
     (lambda: Dialect.page(sqlite, None, 10), " OFFSET 10"),
-    (lambda: sqlite.order_term('"n"', Kind.INT, descending=False), '"n"'),
-    (lambda: sqlite.order_term('"n"', Kind.INT, descending=True), '"n" DESC'),
-    (lambda: sqlite.order_term('"d"', Kind.DECIMAL, descending=True), '"d" COLLATE kernel_number DESC'),
+    (lambda: sqlite.order_term(Column("n", Kind.INT), Kind.INT, descending=False), '"n"'),
+    (lambda: sqlite.order_term(Column("n", Kind.INT), Kind.INT, descending=True), '"n" DESC'),
+    (
+        lambda: sqlite.order_term(Column("d", Kind.DECIMAL), Kind.DECIMAL, descending=True),
+        '"d" COLLATE kernel_number DESC',
+    ),
     (lambda: sqlite.operand('"big"', Kind.BIGINT), '"big" COLLATE kernel_number'),
     (lambda: sqlite.operand('"s"', Kind.STR), '"s"'),
     (lambda: sqlite.like('"s"', "?", fold_case=False), "\"s\" LIKE ? ESCAPE '\\'"),
@@ -183,7 +190,7 @@ def test_a_statement_is_spelled_so(spell, expected):
 
 
 def test_a_column_is_retyped_through_a_new_one():
-    statements = sqlite.retype_column("notes", "n", Kind.INT, Kind.FLOAT, "REAL")
+    statements = [sql for sql, params in sqlite.retype_column("notes", "n", Kind.INT, Kind.FLOAT, "REAL")]
     assert statements == [
         'ALTER TABLE "notes" ADD COLUMN "kernel_moved_n" REAL',
         'UPDATE "notes" SET "kernel_moved_n" = kernel_convert(\'int\', \'float\', "n") WHERE "n" IS NOT NULL',
@@ -192,7 +199,8 @@ def test_a_column_is_retyped_through_a_new_one():
         'ALTER TABLE "notes" RENAME COLUMN "kernel_moved_n" TO "n"',
         "PRAGMA writable_schema = OFF",
     ]
-    assert all(len(part) <= 63 for part in sqlite.retype_column("t", "x" * 63, Kind.INT, Kind.STR, "")[0].split('"'))
+    longest, _ = next(sqlite.retype_column("t", "x" * 63, Kind.INT, Kind.STR, ""))
+    assert all(len(part) <= 63 for part in longest.split('"'))
 
 
 CONVERSIONS = [

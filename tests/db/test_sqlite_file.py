@@ -272,8 +272,8 @@ async def test_many_rows_are_decoded_beside_the_event_loop(db, monkeypatch):
         threads.append(function.__name__)
         return function(*args, **options)
 
-    monkeypatch.setattr("app_kernel.db.store.MANY_ROWS", 20)
-    monkeypatch.setattr("app_kernel.db.store.asyncio.to_thread", in_thread)
+    monkeypatch.setattr("app_kernel.db.reads.MANY_ROWS", 20)
+    monkeypatch.setattr("app_kernel.db.reads.asyncio.to_thread", in_thread)
     assert [row["j"]["n"] for row in await db.find_entities("notes")] == list(range(40))
     assert len(await db.find_entities("notes", limit=20)) == 20
     assert threads == ["to_dicts"]

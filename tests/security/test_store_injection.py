@@ -14,6 +14,8 @@ pytestmark = pytest.mark.acceptance("DB1")
 LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 READS = ("get_entity", "find_entities", "count_entities")
 WRITES = ("save_entity", "delete_entity", "restore_entity")
+MANY_READS = ("get_entities", "iterate_entities")
+MANY_WRITES = ("save_entities", "delete_entities", "increment", "ensure_fields", "ensure_index")
 
 
 class Watched:
@@ -28,9 +30,9 @@ class Watched:
         driver = self.db._driver
         original = getattr(driver, verb)
 
-        def watched(*args):
+        def watched(*args, **kwargs):
             self.calls.append((verb, args))
-            return original(*args)
+            return original(*args, **kwargs)
 
         setattr(driver, verb, watched)
 
@@ -61,7 +63,20 @@ def arguments(verb, name):
         "save_entity": (name, {"id": "a", "x": 2}),
         "find_entities": (name, "[x] = ?", (1,), "[x]", 1, 0),
         "count_entities": (name, "[x] = ?", (1,)),
+        "save_entities": (name, [{"id": "a", "x": 2}]),
+        "get_entities": (name, ["a"]),
+        "delete_entities": (name, ["a"]),
+        "increment": (name, "a", "x"),
+        "ensure_fields": (name, {"x": int}),
+        "ensure_index": (name, ["x"]),
+        "iterate_entities": (name, "[x] = ?", (1,)),
     }.get(verb, (name, "a"))
+
+
+async def run(db, verb, *args, **kwargs):
+    """Calls a verb and waits for whatever it gives."""
+    given = getattr(db, verb)(*args, **kwargs)
+    return [row async for row in given] if verb == "iterate_entities" else await given
 
 
 def test_the_corpus_is_large_and_holds_no_legal_name():
@@ -70,16 +85,16 @@ def test_the_corpus_is_large_and_holds_no_legal_name():
     assert {name.lower() for name in legal if not name.lower().startswith("sqlite_")} == {"ctid", "xmin", "tableoid"}
 
 
-@pytest.mark.parametrize("verb", [*READS, *WRITES])
+@pytest.mark.parametrize("verb", [*READS, *WRITES, *MANY_READS, *MANY_WRITES])
 async def test_no_entity_name_becomes_sql(watched, verb):
     for text in CORPUS:
         with pytest.raises(InvalidName):
-            await getattr(watched.db, verb)(*arguments(verb, text))
+            await run(watched.db, verb, *arguments(verb, text))
         with pytest.raises(InvalidName):
-            await getattr(watched.db.privileged, verb)(*arguments(verb, text))
+            await run(watched.db.privileged, verb, *arguments(verb, text))
         if not LEGAL_NAME.fullmatch(f"{text}_history"):
             with pytest.raises(InvalidName):
-                await getattr(watched.db, verb)(*arguments(verb, f"{text}_history"))
+                await run(watched.db, verb, *arguments(verb, f"{text}_history"))
     assert watched.calls == []
     await watched.expect_unharmed()
 
@@ -91,6 +106,44 @@ async def test_no_field_name_becomes_sql(watched):
                 await watched.db.save_entity("notes", {"id": "a", text: value})
             with pytest.raises(InvalidName):
                 await watched.db.save_entity("fresh", {text: value})
+            with pytest.raises(InvalidName):
+                await watched.db.save_entities("fresh", [{"x": 1}, {text: value}])
+    assert watched.calls == []
+    await watched.expect_unharmed()
+
+
+async def test_no_field_that_is_named_becomes_sql(watched):
+    for text in CORPUS:
+        for call in (
+            lambda db, text: db.save_entity("notes", {"x": 1, "id": "a"}, match_by=[text]),
+            lambda db, text: db.save_entity("notes", {text: 1}, match_by=["x", text]),
+            lambda db, text: db.save_entities("notes", [{"x": 1}], match_by=[text]),
+            lambda db, text: db.increment("notes", "a", text),
+            lambda db, text: db.ensure_fields("notes", {text: int}),
+            lambda db, text: db.ensure_fields("fresh", {"x": int, text: str}),
+            lambda db, text: db.ensure_index("notes", [text]),
+            lambda db, text: db.ensure_index("notes", ["x", text], unique=True),
+        ):
+            with pytest.raises(InvalidName):
+                await call(watched.db, text)
+    assert watched.calls == []
+    await watched.expect_unharmed()
+
+
+async def test_no_number_or_option_of_the_verbs_over_many_becomes_sql(watched):
+    for text in CORPUS:
+        for call in (
+            lambda db, text: db.increment("notes", "a", "x", text),
+            lambda db, text: db.ensure_fields("notes", {"y": text}),
+            lambda db, text: db.ensure_index("notes", ["x"], unique=text),
+            lambda db, text: db.ensure_index("notes", text),
+            lambda db, text: db.save_entity("notes", {"x": 1}, match_by=text),
+            lambda db, text: run(db, "iterate_entities", "notes", batch_size=text),
+            lambda db, text: db.get_entities("notes", text),
+            lambda db, text: db.delete_entities("notes", text),
+        ):
+            with pytest.raises((InvalidQuery, UnsupportedValue)):
+                await call(watched.db, text)
     assert watched.calls == []
     await watched.expect_unharmed()
 
@@ -161,6 +214,10 @@ async def test_an_id_is_never_more_than_a_value(watched):
         assert await watched.db.delete_entity("notes", text, permanent=True, purge_history=True) is False
         assert await watched.db.restore_entity("notes", text) is None
         assert await watched.db.get_entity("nothing", text) is None
+        assert await watched.db.increment("notes", text, "x") is None
+    assert await watched.db.get_entities("notes", CORPUS, include_deleted=True) == []
+    assert await watched.db.delete_entities("notes", CORPUS) == 0
+    assert await watched.db.delete_entities("notes", CORPUS, permanent=True) == 0
     assert all(not set(CORPUS) & set(args[:1]) for _, args in watched.calls)
     await watched.expect_unharmed()
 
@@ -177,6 +234,11 @@ async def test_an_id_is_kept_as_it_is_or_refused(watched):
     rows = await watched.db.find_entities("papers", order_by="[id]")
     assert [row["id"] for row in rows] == sorted(kept, key=str.encode)
     assert len(kept) > 300
+    assert [row["id"] async for row in watched.db.iterate_entities("papers", batch_size=7)] == [r["id"] for r in rows]
+    assert [row["id"] for row in await watched.db.get_entities("papers", kept)] == list(dict.fromkeys(kept))
+    again = await watched.db.save_entities("papers", [{"id": text, "x": 2} for text in kept])
+    assert [row["id"] for row in again] == kept
+    assert await watched.db.delete_entities("papers", kept) == len(set(kept))
     await watched.db.execute("DROP TABLE [papers]")
     await watched.db.execute("DROP TABLE [papers_history]")
     await watched.expect_unharmed()
@@ -190,9 +252,14 @@ async def test_a_value_is_never_more_than_a_value(watched):
             continue
         with acting_as(text):
             saved = await db.save_entity("papers", {"id": "p", "text": text, "j": {text: text}}, comment=text)
+            saved = await db.save_entity("papers", {"id": "p", "n": 1})
         assert (saved["text"], saved["j"], saved["updated_by"]) == (text, {text: text}, text)
         found = await db.find_entities("papers", "[text] = ? AND [updated_by] = ?", (text, text))
         assert len(found) == 1
+        for match in (["text"], ["text", "n"]):
+            upserted = await db.save_entities("papers", [{"text": text, "n": 1}], match_by=match)
+            assert (upserted[0]["id"], upserted[0]["text"]) == ("p", text)
+        assert (await db.save_entity("papers", {"text": text, "n": 1}, match_by=["text"]))["id"] == "p"
         assert await db.count_entities("papers", "[text] IN (?)", ([text, "other"],)) == 1
         pattern = re.sub(r"([\\%_])", r"\\\1", text[:1000])
         assert await db.count_entities("papers", "[text] LIKE ?", (f"{pattern}%",)) == 1
@@ -204,11 +271,11 @@ async def test_a_value_is_never_more_than_a_value(watched):
 
 
 @pytest.mark.acceptance("DB13")
-@pytest.mark.parametrize("verb", [*READS, *WRITES])
+@pytest.mark.parametrize("verb", [*READS, *WRITES, *MANY_READS, *MANY_WRITES])
 async def test_the_kernels_own_tables_are_out_of_reach(watched, verb):
     for name in ("kernel_users", "Kernel_Catalog", "KERNEL_META", "kernel_meta", "kernel_users_history", "kernel_x"):
         with pytest.raises(InvalidName, match="kernel"):
-            await getattr(watched.db, verb)(*arguments(verb, name))
+            await run(watched.db, verb, *arguments(verb, name))
     assert watched.calls == []
     await watched.expect_unharmed()
 
@@ -216,7 +283,7 @@ async def test_the_kernels_own_tables_are_out_of_reach(watched, verb):
 @pytest.mark.acceptance("DB13")
 @pytest.mark.parametrize("name", ["x_history", "notes_history", "NOTES_HISTORY", "WIDGETS_HISTORY", "Notes_History"])
 async def test_a_history_is_read_and_never_written(watched, name):
-    for verb in WRITES:
+    for verb in (*WRITES, *MANY_WRITES):
         with pytest.raises(InvalidName, match="history"):
             await getattr(watched.db, verb)(*arguments(verb, name))
     with pytest.raises(InvalidName, match="history"):

@@ -485,7 +485,7 @@ def test_or_in_a_clause_stays_inside_its_parentheses(table: Table) -> None:
 
 
 def test_the_query_of_a_find_keeps_its_filter_beside_every_clause(table: Table) -> None:
-    entity = EntityTable("t", 1, COLUMNS).prepare({})
+    entity = EntityTable("t", 1, COLUMNS).prepare({}.get)
     for text in ("1=0 OR deleted_at IS NOT NULL", "age = 1 OR 1=1", "deleted_at = '2026-01-01' OR age = 4 OR 1=0"):
         query = find_query(entity, DIALECT, text, (), "id", include_deleted=False)
         found = [

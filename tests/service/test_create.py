@@ -7,8 +7,11 @@ import pytest
 from fastapi import APIRouter
 
 from app_kernel import FEATURES, ConfigurationError, Feature, ServiceConfig, actor, create_service
+from app_kernel.core.events import EntityChanged
 from app_kernel.core.feature import FeatureFactory
+from app_kernel.core.outbox import Message
 from app_kernel.core.ports import Accounts
+from app_kernel.core.tables import Table
 from tests.small_service import SECRET, call, http_scope, serving, small_app
 
 
@@ -17,6 +20,10 @@ class Invoices(Protocol):
 
 
 async def nobody(kernel: Any, scope: Any) -> None:
+    return None
+
+
+async def swallow(db: Any, messages: Any) -> None:
     return None
 
 
@@ -34,9 +41,10 @@ WRONG: list[tuple[list[Feature | FeatureFactory], str]] = [
     ([Feature(name="auth")], "2 features are named auth"),
     ([Feature(name="mine", provides={Accounts: lambda kernel: object()})], "Accounts is provided 2 times"),
     ([Feature(name="mine", tasks={"t": print})], "feature mine: has tasks, but background jobs are not built"),
-    ([Feature(name="mine", sinks={"s": print})], "has sinks"),
-    ([Feature(name="mine", recorders=(print,))], "has recorders, but the outbox is not built"),
-    ([Feature(name="mine", admin_tables=(object(),))], "has admin_tables"),  # type: ignore[arg-type]
+    (
+        [Feature(name="mine", sinks={"admin:x": swallow}), Feature(name="more", sinks={"admin:x": swallow})],
+        "features: 2 sinks are given for admin:x",
+    ),
     ([refusing], "invoices: no printer"),
 ]
 
@@ -62,7 +70,7 @@ def test_settings_and_features_are_refused_in_one_message() -> None:
     with pytest.raises(ConfigurationError) as caught:
         create_service(
             features=[*FEATURES, Feature(name="mine", requires=(Invoices,))],
-            config=ServiceConfig(jwt_secret=SECRET, redis_url="redis://x"),
+            config=ServiceConfig(jwt_secret=SECRET, redis_url="http://x"),
             tasks=object(),
             api_prefix="api",
         )
@@ -139,3 +147,45 @@ def test_without_settings_those_of_the_environment_are_taken(monkeypatch: pytest
 def test_nothing_is_made_before_the_lifespan_starts(tmp_path: Any) -> None:
     create_service("small", config=ServiceConfig(jwt_secret=SECRET, database_name=str(tmp_path / "d" / "app.db")))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("mine", "settings", "beside"),
+    [
+        (Feature(name="mine"), {}, False),
+        (Feature(name="mine", sinks={"jobs.enqueue": swallow}), {}, False),
+        (Feature(name="mine", sinks={"admin:x": swallow}), {}, True),
+        (Feature(name="mine", admin_tables=(Table("audit_logs", {"action": str}),)), {}, True),
+        (Feature(name="mine"), {"admin_db_url": "sqlite:///own/admin.db"}, True),
+    ],
+)
+def test_there_is_an_admin_database_where_a_feature_or_a_setting_asks_for_one(
+    mine: Feature, settings: dict[str, str], beside: bool
+) -> None:
+    kernel = small_app(features=[*FEATURES, mine], **settings).state.kernel
+    assert (kernel.admin_db is not None) is beside
+
+
+def test_the_place_of_an_admin_database_that_is_needed_is_checked(tmp_path: Any) -> None:
+    (tmp_path / "app_admin.db").mkdir()
+    mine = Feature(name="mine", sinks={"admin:x": swallow})
+    with pytest.raises(ConfigurationError, match=r"admin_db_url \(ADMIN_DB_URL\): names a directory"):
+        small_app(features=[*FEATURES, mine], database_name=str(tmp_path / "app.db"))
+    assert small_app(database_name=str(tmp_path / "app.db")).state.kernel.admin_db is None
+
+
+async def test_the_database_is_given_the_recorders_of_all_features() -> None:
+    seen: list[str] = []
+
+    def first(change: EntityChanged) -> list[Message]:
+        seen.append(f"first {change.action}")
+        return []
+
+    def second(change: EntityChanged) -> list[Message]:
+        seen.append(f"second {change.action}")
+        return []
+
+    mine = [Feature(name="one", recorders=(first,)), Feature(name="two", recorders=(second,))]
+    async with serving(features=[*FEATURES, *mine]) as client:
+        await client.db.save_entity("things", {"name": "x"})
+    assert seen == ["first create", "second create"]

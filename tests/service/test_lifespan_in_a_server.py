@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_server import live_server, read_all
+from tests.live_server import LiveServer, live_server, read_all
 from tests.small_service import SECRET
 
 pytestmark = pytest.mark.slow
@@ -103,3 +103,53 @@ def test_a_service_that_is_mounted_without_its_lifespan_says_so(tmp_path: Path) 
         server.stop()
     (line,) = [line for line in server.lines() if line["event"] == "request_failed"]
     assert (line["error"], line["level"]) == ("NoRunningKernel", "error")
+
+
+@pytest.mark.acceptance("OP5")
+def test_a_server_answers_probes_while_its_database_is_away(tmp_path: Path) -> None:
+    write_main(tmp_path, database="postgres://me:hunter2@127.0.0.1:1/app")
+    with live_server(tmp_path) as server:
+        assert b"200 OK" in ask(server, "/healthz")
+        ready = ask(server, "/readyz")
+        assert b"503 Service Unavailable" in ready
+        assert b'{"database":"unavailable"}' in ready
+        assert b"503 Service Unavailable" in ask(server, "/auth/me")
+        assert server.stop() == -signal.SIGTERM
+    (line,) = [line for line in server.lines() if line["event"] == "component_not_opened"]
+    assert line["component"] == "database"
+    assert "hunter2" not in "".join(server.printed)
+    assert "Traceback" not in "".join(server.printed)
+
+
+@pytest.mark.acceptance("OP5")
+def test_a_late_start_that_fails_ends_the_server(tmp_path: Path) -> None:
+    # The server comes back between two tries; what then fails is the application's own seed.
+    after = """
+class Later:
+    def __init__(self, database):
+        self.database, self.tries = database, 0
+    async def open(self):
+        self.tries += 1
+        if self.tries < 3:
+            from app_kernel.core.errors import Unavailable
+            raise Unavailable
+        await self.database.open()
+    def __getattr__(self, name):
+        return getattr(self.database, name)
+
+from app_kernel.db import create_database
+app.state.kernel.db = Later(create_database("sqlite://:memory:"))
+"""
+    database = "postgres://me@127.0.0.1:1/app"
+    write_main(
+        tmp_path, database=database, routes="def f(db): raise LookupError('x')", options=", db_seed=f", after=after
+    )
+    with live_server(tmp_path) as server:
+        assert server.process.wait(30) != 0
+        server.join()
+    (line,) = [line for line in server.lines() if line["event"] == "startup_failed"]
+    assert (line["step"], line["error"]) == ("db_seed", "LookupError")
+
+
+def ask(server: LiveServer, path: str) -> bytes:
+    return server.talk(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())

@@ -43,10 +43,7 @@ ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"cors_origins": [f"https://me:{CANARY}@app.example"]}, "an entry is no origin"),
     ({"trusted_proxies": ["10.0.0.0/33"]}, "neither an address nor a network"),
     ({"trusted_proxies": ["proxy.local"]}, "neither an address nor a network"),
-    ({"database_type": "postgres", "database_name": "app"}, "PostgreSQL is not built"),
     ({"database_type": "mysql"}, "MySQL is not built"),
-    ({"database_name": f"postgres://me:{CANARY}@db:5432/app"}, "PostgreSQL is not built"),
-    ({"database_name": f"postgresql+asyncpg://me:{CANARY}@db:notaport/app"}, "PostgreSQL is not built"),
     ({"database_name": f"mysql://me:{CANARY}@db/app"}, "MySQL is not built"),
     ({"database_name": f"oracle://me:{CANARY}@db/app"}, "its scheme is none that app_kernel knows"),
     ({"database_name": "sqlite://relative.db"}, "three slashes"),
@@ -55,11 +52,6 @@ ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"database_name": "a\0b.db"}, "NUL"),
     ({"database_name": "/"}, "names a directory"),
     ({"database_name": __file__ + "/app.db"}, "a part of its path is a file"),
-    ({"redis_url": f"redis://:{CANARY}@localhost"}, "redis_url (REDIS_URL): Redis is not built"),
-    (
-        {"admin_db_url": f"postgres://me:{CANARY}@db/app"},
-        "ADMIN_DB_URL): the admin database is not built",
-    ),
     ({"oauth_providers": {"google": {"client_secret": CANARY}}}, "OAuth is not built"),
     ({"rate_limit_requests": 100}, "rate limiting is not built"),
     ({"rate_limit_window": 60}, "rate_limit_window (RATE_LIMIT_WINDOW): rate limiting is not built"),
@@ -72,12 +64,20 @@ ENVIRONMENTS: list[tuple[dict[str, str], str]] = [
     ({"JWT_EXPIRY_HOURS": "soon"}, "JWT_EXPIRY_HOURS"),
     ({"JWT_EXPIRY_HOURS": "-1"}, "JWT_EXPIRY_HOURS"),
     ({"DATABASE_TYPE": "mongodb"}, "DATABASE_TYPE"),
+    ({"DATABASE_TYPE": "postgres"}, "DATABASE_PATH"),
+    ({"DATABASE_PORT": "psql", "DATABASE_TYPE": "postgres", "DATABASE_NAME": "x"}, "DATABASE_PORT"),
+    ({"DATABASE_PORT": "70000"}, "DATABASE_PORT"),
+    ({"DATABASE_POOL_SIZE": "0"}, "DATABASE_POOL_SIZE"),
+    ({"DATABASE_HOST": "x" * 300}, "DATABASE_HOST"),
+    ({"DATABASE_PASSWORD": CANARY}, "DATABASE_PASSWORD"),
+    ({"ADMIN_DB_URL": f"oracle://me:{CANARY}@db/app"}, "ADMIN_DB_URL"),
+    ({"REDIS_URL": f"me:{CANARY}@db"}, "REDIS_URL"),
     ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
     ({"MAX_BODY_BYTES": "0"}, "MAX_BODY_BYTES"),
     ({"OAUTH_PROVIDERS": "{"}, "OAUTH_PROVIDERS"),
     ({"RATE_LIMIT_REQUESTS": "many"}, "RATE_LIMIT_REQUESTS"),
     ({"CORS_ORIGINS": "https://a.example, b"}, "CORS_ORIGINS"),
-    ({"DATABASE_URL": f"postgres://me:{CANARY}@db/app"}, "PostgreSQL"),
+    ({"DATABASE_URL": f"mysql://me:{CANARY}@db/app"}, "MySQL"),
     ({"DATABASE_PATH": "/dev/null/app.db"}, "a part of its path is a file"),
     ({"JWT_SECRET": "", "REDIS_URL": f"redis://:{CANARY}@db"}, "JWT_SECRET"),
 ]
@@ -133,7 +133,7 @@ def test_origins_that_are_fine(origin: str) -> None:
 
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Tests may run as root, who may write everywhere.
-    monkeypatch.setattr("app_kernel.service.preflight.os.access", lambda path, mode: Path(path) != tmp_path)
+    monkeypatch.setattr("app_kernel.service.address_check.os.access", lambda path, mode: Path(path) != tmp_path)
     error = refusal(config=ServiceConfig(jwt_secret=SECRET, database_name=str(tmp_path / "new" / "app.db")))
     assert "the directory cannot be written by this user" in str(error)
 
@@ -202,7 +202,7 @@ MAIN = 'from app_kernel import create_service\napp = create_service("small")\n'
 
 def refused_command(tmp_path: Path, *command: str) -> tuple[subprocess.CompletedProcess[str], float]:
     (tmp_path / "main.py").write_text(MAIN)
-    environment = {"ENVIRONMENT": "production", "JWT_SECRET": CANARY, "REDIS_URL": f"redis://:{CANARY}@x", "PATH": ""}
+    environment = {"ENVIRONMENT": "production", "JWT_SECRET": CANARY, "REDIS_URL": f"http://:{CANARY}@x", "PATH": ""}
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", *command],
@@ -213,7 +213,7 @@ def refused_command(tmp_path: Path, *command: str) -> tuple[subprocess.Completed
         timeout=60,
         check=False,
     )
-    for words in ("under 32 bytes", "`*` is refused in production", "Redis is not built"):
+    for words in ("under 32 bytes", "`*` is refused in production", "is no Redis URL"):
         assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert CANARY not in done.stdout + done.stderr

@@ -13,10 +13,18 @@ from app_kernel import (
     create_service,
     get_current_user,
     get_current_user_optional,
+    redis_client,
     require_role,
 )
 from app_kernel.core.ports import EntityStore
-from app_kernel.db import Store, connect, db_connection, get_db_connection
+from app_kernel.db import (
+    Store,
+    admin_db_connection,
+    connect,
+    db_connection,
+    get_admin_db_connection,
+    get_db_connection,
+)
 from app_kernel.testing import kernel_client
 
 router = APIRouter()
@@ -34,6 +42,11 @@ async def identities(request: Request) -> None:
     assert_type(await require_role("admin", "owner")(request), UserIdentity)
 
 
+@router.get("/logs")
+async def logs(admin_db: EntityStore = Depends(admin_db_connection), redis: Any = Depends(redis_client)) -> int:
+    return await admin_db.count_entities("audit_logs")
+
+
 async def verbs() -> None:
     async with connect("sqlite://:memory:") as db:
         assert_type(db, Store)
@@ -45,6 +58,8 @@ async def verbs() -> None:
         assert_type(await db.restore_entity("projects", "1"), dict[str, Any] | None)
     async with get_db_connection() as handle:
         assert_type(handle, EntityStore)
+    async with get_admin_db_connection() as admin_db:
+        assert_type(admin_db, EntityStore)
 
 
 def mine(config: ServiceConfig) -> Feature | None:
@@ -65,3 +80,4 @@ async def client() -> None:
     async with kernel_client(app) as client:
         ada = await client.log_in_as("ada@example.com", role="admin")
         assert_type(ada.user, UserIdentity)
+        assert_type(client.admin_db, EntityStore)

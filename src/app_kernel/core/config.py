@@ -19,9 +19,13 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from app_kernel.core.database_urls import POSTGRES_SCHEMES, admin_url_beside, backend_of, option_of, with_option
+from app_kernel.core.database_urls import postgres_url as make_postgres_url
 from app_kernel.core.errors import ConfigurationError
 
 DEFAULT_DATABASE = "./data/app.db"
+DATABASE_NAME = "DATABASE_NAME"
+"""An environment name of `database_name` beside DATABASE_PATH, which wins: a server's database is no path."""
 SHORT_SECRET = 32
 """Bytes below which an HS256 secret is weaker than its hash (RFC 7518, 3.2)."""
 
@@ -84,20 +88,43 @@ class ServiceConfig(BaseModel):
     database_name: str | None = Field(
         default=None,
         repr=False,
-        description="A SQLite path or a database URL; `./data/app.db` if unset.",
+        description="A SQLite path (`./data/app.db` if unset), the name of a PostgreSQL database, or a database URL.",
         json_schema_extra=_env("DATABASE_PATH"),
     )
     database_type: Literal["sqlite", "postgres", "mysql"] = Field(
-        default="sqlite", description="What `database_name` names if it is no URL."
+        default="sqlite", description="What `database_name` names if it is no URL; mysql is not in this version."
+    )
+    database_host: str = Field(
+        default="localhost",
+        min_length=1,
+        max_length=255,
+        description="Host of the PostgreSQL server, or the directory of its Unix socket.",
+    )
+    database_port: Annotated[int, Field(gt=0, lt=65536)] = Field(
+        default=5432, description="Port of the PostgreSQL server."
+    )
+    database_user: str | None = Field(default=None, min_length=1, description="Who signs in to the PostgreSQL server.")
+    database_password: str | None = Field(default=None, repr=False, description="The password of `database_user`.")
+    database_pool_size: Annotated[int, Field(gt=0, le=1000)] | None = Field(
+        default=None,
+        description="PostgreSQL only: most connections of one process for requests; a URL's own `?pool_size=` wins.",
     )
     database_synchronous: Literal["FULL", "NORMAL"] = Field(
         default="FULL",
         description="SQLite only. FULL: an acknowledged write survives a power cut. "
         "NORMAL: faster, and survives a crash of the process only.",
     )
-    admin_db_url: str | None = Field(default=None, repr=False, description="The database of audit and metering.")
+    admin_db_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="The database of audit and metering. If unset: `app_admin.db` beside a SQLite file `app.db`, the "
+        "schema `kernel_admin` of a PostgreSQL database; and none at all while no feature needs one.",
+    )
     redis_url: str | None = Field(
-        default=None, repr=False, description="Redis, for jobs and limits over many processes."
+        default=None,
+        repr=False,
+        description="Redis: `redis://`, `rediss://` or `unix://`. What leaves for the admin database then travels "
+        "through its streams; jobs, limits and caches do not use it in this version.",
     )
 
     cors_origins: list[str] = Field(
@@ -147,14 +174,16 @@ class ServiceConfig(BaseModel):
         for field_name, field in cls.model_fields.items():
             variable = environment_name(field_name, field)
             text = values.get(variable, "")
-            if text == "" or (text.isspace() and field_name != "jwt_secret"):
+            if text == "" or (text.isspace() and field_name not in ("jwt_secret", "database_password")):
                 continue
             try:
                 given[field_name] = _parse(field, text)
             except ValueError as exc:
                 problems.append(f"{variable}: {exc}")
-        if values.get("DATABASE_URL", "").strip():
-            given["database_name"] = values["DATABASE_URL"].strip()
+        for variable in ("DATABASE_URL", "DATABASE_PATH", DATABASE_NAME):
+            if values.get(variable, "").strip():
+                given["database_name"] = values[variable].strip() if variable == "DATABASE_URL" else values[variable]
+                break
         return cls._collect(given, problems)
 
     @classmethod
@@ -183,12 +212,36 @@ class ServiceConfig(BaseModel):
         return self.environment == "production"
 
     @property
+    def names_url(self) -> bool:
+        """Whether `database_name` is a URL, before which the other settings of the address do not count."""
+        return "://" in (self.database_name or "")
+
+    @property
     def database_url(self) -> str:
         """The URL of the app database."""
         name = self.database_name or DEFAULT_DATABASE
-        if "://" in name or self.database_type != "sqlite":
+        if self.names_url:
+            url = name
+        elif self.database_type == "sqlite":
+            url = f"sqlite:///{quote(name, safe='/:')}"
+        elif self.database_type == "postgres":
+            url = make_postgres_url(
+                host=self.database_host,
+                port=self.database_port,
+                name=self.database_name or "",
+                user=self.database_user,
+                password=self.database_password,
+            )
+        else:
             return name
-        return f"sqlite:///{quote(name, safe='/:')}"
+        if self.database_pool_size is None or backend_of(url) not in POSTGRES_SCHEMES or option_of(url, "pool_size"):
+            return url
+        return with_option(url, "pool_size", str(self.database_pool_size))
+
+    @property
+    def resolved_admin_db_url(self) -> str:
+        """The URL of the admin database: the one that is set, else the one beside the app database."""
+        return self.admin_db_url or admin_url_beside(self.database_url)
 
     def with_values(self, **changes: Any) -> Self:
         """A copy with other values, checked as a new one is."""

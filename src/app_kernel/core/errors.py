@@ -18,8 +18,10 @@ KernelError
     ├── InvalidDatabaseUrl (ValueError)
     ├── SchemaLimit 422
     ├── UnsupportedTable 409
+    ├── UnsupportedModel (TypeError)
     ├── EntityDeleted 409
     ├── VersionConflict 409
+    ├── AmbiguousMatch 409
     ├── ConstraintViolation 422
     │   ├── UniqueViolation 409
     │   └── MissingValue 422
@@ -217,6 +219,10 @@ class UnsupportedTable(StoreError):
     title = "Conflict"
 
 
+class UnsupportedModel(StoreError, TypeError):
+    """A dataclass that entities cannot be saved or read as."""
+
+
 class EntityDeleted(StoreError):
     """The entity is soft-deleted; restore it with restore_entity() before saving to it."""
 
@@ -226,6 +232,13 @@ class EntityDeleted(StoreError):
 
 class VersionConflict(StoreError):
     """The entity was changed since the version that was expected."""
+
+    status = 409
+    title = "Conflict"
+
+
+class AmbiguousMatch(StoreError):
+    """Several entities match where one is meant."""
 
     status = 409
     title = "Conflict"

@@ -48,13 +48,20 @@ class EntityChanged:
     @property
     def changes(self) -> dict[str, list[Any]]:
         """What differs, as field to [old, new], without the fields that every change moves."""
-        before, after = self.before or {}, self.after or {}
-        names = dict.fromkeys((*before, *after))
-        return {
-            name: [before.get(name), after.get(name)]
-            for name in names
-            if name not in _MOVED_BY_EVERY_CHANGE and before.get(name) != after.get(name)
-        }
+        return changed_fields(self.before, self.after)
+
+
+def changed_fields(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> dict[str, list[Any]]:
+    """What differs between two states of a row, as field to [old, new], without what every change moves.
+
+    None is a state in which there is no row; a field that one of them lacks is None in it.
+    """
+    old, new = before or {}, after or {}
+    return {
+        name: [old.get(name), new.get(name)]
+        for name in dict.fromkeys((*old, *new))
+        if name not in _MOVED_BY_EVERY_CHANGE and old.get(name) != new.get(name)
+    }
 
 
 _MOVED_BY_EVERY_CHANGE = frozenset({"updated_at", "updated_by", "_version"})
@@ -81,3 +88,18 @@ class SecurityEvent:
     user_id: str | None
     address: str | None
     detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesCarried:
+    """The relay took messages of one topic out of the outbox, or tried to."""
+
+    topic: str
+    sent: int = 0
+    """Arrived: committed by their sink, or in the Redis stream."""
+    failed: int = 0
+    """Refused by their sink, this time."""
+    dead: int = 0
+    """Of those, the ones that became dead letters."""
+    interrupted: bool = False
+    """Whether the receiver was away, so that all of them are tried again."""

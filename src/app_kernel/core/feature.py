@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fastapi import APIRouter
 from starlette.types import ASGIApp, Scope
 
+from app_kernel.core.outbox import Recorder, Sink
 from app_kernel.core.tables import Table
 
 if TYPE_CHECKING:
@@ -42,19 +43,20 @@ class Feature:
     tables: tuple[Table, ...] = ()
     """Tables in the app database, made before the first request."""
     admin_tables: tuple[Table, ...] = ()
-    """Tables in the admin database."""
+    """Tables in the admin database, which a service has when a feature brings these, or sinks for it."""
     router: APIRouter | None = None
     unprefixed: bool = False
     """Whether the router stays at the root when the service has an `api_prefix`."""
     middleware: tuple[Middleware, ...] = ()
     authenticator: Authenticator | None = None
     """For user tokens; at most one feature may contribute it."""
-    recorders: tuple[Callable[..., Any], ...] = ()
+    recorders: tuple[Recorder, ...] = ()
     """From a change to outbox messages, inside the change's transaction."""
     listeners: Mapping[type, Listener] = field(default_factory=dict)
     """By event type. A listener that fails is logged and counted, and harms nobody else."""
     tasks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    sinks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    sinks: Mapping[str, Sink] = field(default_factory=dict)
+    """By topic. One that begins with `admin:` writes to the admin database, any other one to the app database."""
     health: Mapping[str, HealthCheck] = field(default_factory=dict)
     provides: Mapping[type, Callable[["Kernel"], object]] = field(default_factory=dict)
     """Ports by type, made when the kernel is built."""

@@ -2,13 +2,14 @@
 
 import inspect
 import logging
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from app_kernel.core.config import ServiceConfig
-from app_kernel.core.errors import KernelError
+from app_kernel.core.errors import KernelError, Unavailable
 from app_kernel.core.feature import Authenticator, Feature, Listener
-from app_kernel.core.ports import Database
+from app_kernel.core.outbox import ADMIN_TOPICS, Recorder
+from app_kernel.core.ports import Database, EntityStore
 
 P = TypeVar("P")
 
@@ -16,14 +17,25 @@ _log = logging.getLogger("app_kernel")
 
 
 class Kernel:
-    """One service: its settings, database, features and the ports that they provide to each other."""
+    """One service: its settings, databases, features and the ports that they provide to each other."""
 
-    def __init__(self, config: ServiceConfig, db: Database, features: Sequence[Feature]) -> None:
+    def __init__(
+        self, config: ServiceConfig, db: Database, features: Sequence[Feature], *, admin_db: Database | None = None
+    ) -> None:
         self.config = config
         self.db = db
+        self.admin_db = admin_db
+        """None when no feature needs one and none is set. It may open later than the service: see `admin_store`."""
         self.features = tuple(features)
+        self.connect_redis: Callable[[], Any] | None = None
+        """Makes the Redis client at start-up, in the event loop that uses it; None without Redis."""
+        self.redis: Any = None
+        """The redis.asyncio client while the service runs; None without Redis. It connects when it is first used."""
         self.running = False
         """Whether its database is open; a request before or after that is refused."""
+        self.waiting_for = ""
+        """While the server serves before start-up is over, what it waits for; only probes are answered then."""
+        self.admin_is_open = False
         self.ready = False
         """Whether start-up is over and shutdown has not begun."""
         self.listener_failures = 0
@@ -42,6 +54,19 @@ class Kernel:
     def name(self) -> str:
         """The service's name."""
         return self.config.name or ""
+
+    @property
+    def recorders(self) -> tuple[Recorder, ...]:
+        """The recorders of all features, in their order."""
+        return tuple(recorder for feature in self.features for recorder in feature.recorders)
+
+    def admin_store(self) -> EntityStore:
+        """The admin database; raises Unavailable until it is open, and KernelError when there is none."""
+        if self.admin_db is None:
+            raise KernelError("This service has no admin database: no feature needs one, and admin_db_url is not set.")
+        if not self.admin_is_open:
+            raise Unavailable("The admin database is not open yet.")
+        return self.admin_db.connection()
 
     def port(self, port: type[P]) -> P:
         """What a feature provides for `port`; raises KernelError when nobody does."""
@@ -72,3 +97,10 @@ class Kernel:
             except Exception:  # noqa: BLE001 - whatever a listener raises, the fact stands and the others must hear of it
                 self.listener_failures += 1
                 _log.exception("listener_failed", extra={"feature": feature_name, "event_type": type(event).__name__})
+
+
+def needs_admin_database(features: Iterable[Feature]) -> bool:
+    """Whether a feature keeps something in the admin database."""
+    return any(
+        feature.admin_tables or any(topic.startswith(ADMIN_TOPICS) for topic in feature.sinks) for feature in features
+    )

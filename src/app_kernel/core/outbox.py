@@ -42,3 +42,17 @@ Recorder: TypeAlias = Callable[["EntityChanged"], Iterable[Message]]
 """`recorder(change)`: the messages that must leave with a change. It runs inside the change's transaction, perhaps in
 another thread and more than once, so it is quick and touches nothing but its argument; one that raises refuses the
 change."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxFigures:
+    """How a service's outbox stands."""
+
+    unsent: int
+    """Messages that have not left."""
+    oldest_seconds: float
+    """Age of the oldest of them; 0 when there is none."""
+    dead: int
+    """Messages that no receiver took, kept in the app database until somebody sends them again."""
+    is_active: bool
+    """Whether the relay of this process is the one that carries."""

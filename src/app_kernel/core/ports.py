@@ -1,9 +1,12 @@
 """What the parts of the kernel may ask of each other, as protocols: the engines and features implement them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, overload
 
 from app_kernel.core.identity import UserIdentity
+from app_kernel.core.models import HistoryEntry, Instant, M
+from app_kernel.core.outbox import Message, OutboxFigures
 from app_kernel.core.tables import Table
 
 
@@ -27,9 +30,28 @@ class EntityStore(Protocol):
     def privileged(self) -> "EntityStore":
         """The same database with the kernel's own tables open to it; for the kernel's features only."""
 
-    async def get_entity(self, name: str, id: Any, include_deleted: bool = False) -> dict[str, Any] | None:
-        """One entity by id, or None."""
+    def transaction(self, *, seconds: float = ...) -> AbstractAsyncContextManager["EntityStore"]:
+        """One commit for all that this task does in the block, or nothing; inside another one, a part of that."""
 
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Calls back once the open transaction is committed, never if it is not; at once outside of one."""
+
+    async def send_messages(self, messages: Sequence[Message]) -> None:
+        """Puts messages into the outbox, with the open transaction; privileged handles only."""
+
+    @overload
+    async def get_entity(
+        self, name: str, id: Any, include_deleted: bool = False, *, as_of: Instant | None = None
+    ) -> dict[str, Any] | None:
+        """One entity by id, or None; with `as_of`, as it was at that instant."""
+
+    @overload
+    async def get_entity(
+        self, name: type[M], id: Any, include_deleted: bool = False, *, as_of: Instant | None = None
+    ) -> M | None:
+        """The same as an instance of a dataclass."""
+
+    @overload
     async def find_entities(
         self,
         name: str,
@@ -39,33 +61,190 @@ class EntityStore(Protocol):
         limit: int | None = None,
         offset: int | None = None,
         include_deleted: bool = False,
+        *,
+        as_of: Instant | None = None,
     ) -> list[dict[str, Any]]:
-        """The entities that match."""
+        """The entities that match; with `as_of`, as they were at that instant."""
+
+    @overload
+    async def find_entities(
+        self,
+        name: type[M],
+        where_clause: str | None = None,
+        params: Sequence[Any] | None = None,
+        order_by: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        include_deleted: bool = False,
+        *,
+        as_of: Instant | None = None,
+    ) -> list[M]:
+        """The same as instances of a dataclass."""
 
     async def count_entities(
         self,
-        name: str,
+        name: str | type[Any],
         where_clause: str | None = None,
         params: Sequence[Any] | None = None,
         include_deleted: bool = False,
+        *,
+        as_of: Instant | None = None,
     ) -> int:
         """How many entities match."""
 
+    @overload
     async def save_entity(
         self,
         name: str,
         entity: Mapping[str, Any],
         *,
+        match_by: Sequence[str] | None = None,
         comment: str | None = None,
         expected_version: int | None = None,
     ) -> dict[str, Any]:
         """Creates an entity, or changes the given fields of an existing one; returns the whole row."""
 
-    async def delete_entity(self, name: str, id: Any, permanent: bool = False, *, purge_history: bool = False) -> bool:
+    @overload
+    async def save_entity(
+        self,
+        name: str,
+        entity: M,
+        *,
+        match_by: Sequence[str] | None = None,
+        comment: str | None = None,
+        expected_version: int | None = None,
+    ) -> M:
+        """The same for an instance of a dataclass."""
+
+    @overload
+    async def save_entity(
+        self,
+        name: M,
+        *,
+        match_by: Sequence[str] | None = None,
+        comment: str | None = None,
+        expected_version: int | None = None,
+    ) -> M:
+        """The same, to the entity that the dataclass names."""
+
+    async def delete_entity(
+        self, name: str | type[Any], id: Any, permanent: bool = False, *, purge_history: bool = False
+    ) -> bool:
         """Deletes an entity; False when there was none."""
 
+    @overload
     async def restore_entity(self, name: str, id: Any) -> dict[str, Any] | None:
         """Undoes a soft delete; None when there is no such entity."""
+
+    @overload
+    async def restore_entity(self, name: type[M], id: Any) -> M | None:
+        """The same for a dataclass."""
+
+    async def get_entity_history(
+        self, name: str | type[Any], id: Any, limit: int | None = None, offset: int | None = None
+    ) -> list[HistoryEntry]:
+        """Every change of one entity, oldest first."""
+
+    @overload
+    async def get_entity_version(self, name: str, id: Any, version: int) -> dict[str, Any] | None:
+        """One entity as a version left it; None when there is no such version."""
+
+    @overload
+    async def get_entity_version(self, name: type[M], id: Any, version: int) -> M | None:
+        """The same as an instance of a dataclass."""
+
+    @overload
+    async def revert(
+        self,
+        name: str,
+        id: Any,
+        version: int | None = None,
+        *,
+        as_of: Instant | None = None,
+        comment: str | None = None,
+        expected_version: int | None = None,
+    ) -> dict[str, Any] | None:
+        """Saves an entity as it was as a new version; None when there never was one."""
+
+    @overload
+    async def revert(
+        self,
+        name: type[M],
+        id: Any,
+        version: int | None = None,
+        *,
+        as_of: Instant | None = None,
+        comment: str | None = None,
+        expected_version: int | None = None,
+    ) -> M | None:
+        """The same for a dataclass."""
+
+    @overload
+    async def save_entities(
+        self,
+        name: str,
+        entities: Iterable[Mapping[str, Any]],
+        *,
+        match_by: Sequence[str] | None = None,
+        comment: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Saves every entity, all or none; returns the rows in the same order."""
+
+    @overload
+    async def save_entities(
+        self,
+        name: type[M],
+        entities: Iterable[M],
+        *,
+        match_by: Sequence[str] | None = None,
+        comment: str | None = None,
+    ) -> list[M]:
+        """The same for instances of a dataclass."""
+
+    @overload
+    async def get_entities(self, name: str, ids: Iterable[Any], include_deleted: bool = False) -> list[dict[str, Any]]:
+        """The entities with these ids that are there, in the order of the ids."""
+
+    @overload
+    async def get_entities(self, name: type[M], ids: Iterable[Any], include_deleted: bool = False) -> list[M]:
+        """The same as instances of a dataclass."""
+
+    async def delete_entities(self, name: str | type[Any], ids: Iterable[Any], permanent: bool = False) -> int:
+        """Deletes entities in one commit; returns how many there were."""
+
+    @overload
+    async def increment(self, name: str, id: Any, field: str, by: Any = 1) -> dict[str, Any] | None:
+        """Adds to a number; returns the row, or None when there is no such entity."""
+
+    @overload
+    async def increment(self, name: type[M], id: Any, field: str, by: Any = 1) -> M | None:
+        """The same as an instance of a dataclass."""
+
+    @overload
+    def iterate_entities(
+        self,
+        name: str,
+        where_clause: str | None = None,
+        params: Sequence[Any] | None = None,
+        batch_size: int = 500,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Every entity that matches, one by one in the order of ids."""
+
+    @overload
+    def iterate_entities(
+        self,
+        name: type[M],
+        where_clause: str | None = None,
+        params: Sequence[Any] | None = None,
+        batch_size: int = 500,
+    ) -> AsyncIterator[M]:
+        """The same as instances of a dataclass."""
+
+    async def ensure_fields(self, name: str | type[Any], fields: Mapping[str, type]) -> None:
+        """Makes the table and these fields where they are missing."""
+
+    async def ensure_index(self, name: str | type[Any], fields: Sequence[str], unique: bool = False) -> None:
+        """Makes an index where it is missing."""
 
     async def ensure_tables(self, tables: Iterable[Table]) -> None:
         """Creates a feature's own tables, columns and indexes where they are missing; privileged handles only."""
@@ -103,3 +282,10 @@ class Accounts(Protocol):
 
     async def get_user(self, db: EntityStore, user_id: str) -> UserIdentity | None:
         """The account with this id, or None."""
+
+
+class Outbox(Protocol):
+    """What waits to leave the app database, for features that show it."""
+
+    async def figures(self) -> OutboxFigures:
+        """How it stands now; raises Unavailable when the database is away."""

@@ -6,12 +6,14 @@ async with connect("sqlite:///app.db") as db:
 """
 
 from app_kernel.core.deps import admin_db_connection, db_connection, get_admin_db_connection, get_db_connection
+from app_kernel.core.models import HistoryEntry
 from app_kernel.db.database import Database, connect, create_database
 from app_kernel.db.row import ResultRow
 from app_kernel.db.store import Store
 
 __all__ = [
     "Database",
+    "HistoryEntry",
     "ResultRow",
     "Store",
     "admin_db_connection",

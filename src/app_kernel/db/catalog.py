@@ -1,17 +1,17 @@
 """How the schema is read: the statements that ask the catalog and the database, and what their rows mean."""
 
 from app_kernel.db.dialects.base import Dialect
+from app_kernel.db.dialects.postgres_catalog import PostgresQueries
+from app_kernel.db.dialects.queries import Queries
 from app_kernel.db.dialects.sqlite_catalog import SqliteQueries
 from app_kernel.db.drivers.base import Work
 from app_kernel.db.kinds import Kind
 from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Column, EntityTable
 
-Queries = SqliteQueries
 
-
-def queries_for(dialect_name: str) -> Queries:
+def queries_for(dialect: Dialect) -> Queries:
     """The catalog's statements for a dialect."""
-    return {"sqlite": SqliteQueries}[dialect_name]()
+    return PostgresQueries(dialect) if dialect.name == "postgres" else SqliteQueries()
 
 
 def load_table(queries: Queries, dialect: Dialect, name: str) -> Work[EntityTable]:
@@ -63,7 +63,7 @@ def _column(
     if field in kinds:
         kind, adopted = kinds[field]
         return Column(field, kind, declared, adopted=adopted, generated=generated)
-    return Column(field, Kind.UNKNOWN, declared or "BLOB", adopted=True, generated=generated)
+    return Column(field, Kind.UNKNOWN, declared, adopted=True, generated=generated)
 
 
 def _in_row_order(columns: dict[str, Column]) -> dict[str, Column]:

@@ -1,6 +1,7 @@
 """JSON text as columns hold it: canonical, so that equal values are equal text."""
 
 import base64
+import re
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
@@ -20,6 +21,33 @@ _TAG = "$kind"
 def dump(value: Any) -> str:
     """A checked JSON value as text with sorted keys."""
     return orjson.dumps(value, option=_OPTIONS).decode()
+
+
+def dump_plain(value: Any) -> str:
+    """As `dump`, with floats that need no exponent to be told from integers, and without a sign before zero.
+
+    PostgreSQL keeps the digits of a number inside jsonb, not its spelling: of 1e17 it makes 100000000000000000, an
+    integer; 100000000000000000.0 stays a float.
+    """
+    text = dump(value)
+    return _PIECES.sub(_plain_number, text) if _ODD_NUMBER.search(text) else text
+
+
+_ODD_NUMBER = re.compile(r"[0-9]e[-+0-9]|-0\.0")
+_PIECES = re.compile(r"""("(?:[^"\\]|\\.)*+")|-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?""")
+"""Text, which is left alone, and numbers."""
+
+
+def _plain_number(found: re.Match[str]) -> str:
+    piece = found[0]
+    if found[1] is not None:
+        return piece
+    if piece == "-0.0":
+        return "0.0"
+    if "e" not in piece:
+        return piece
+    digits = format(Decimal(piece), "f")
+    return digits if "." in digits else f"{digits}.0"
 
 
 def load(text: str) -> Any:

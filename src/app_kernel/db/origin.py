@@ -44,13 +44,28 @@ class Origin:
         row = after if after is not None else before
         if row is None or not self.hears(table):
             return []
+        was = None if before is None else table.to_dict(before)
+        now = None if after is None else table.to_dict(after)
+        return self.said(table, action, at, row[table.position("id")], version, was, now)
+
+    def said(
+        self,
+        table: EntityTable,
+        action: str,
+        at: str,
+        id: Any,
+        version: int,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any] | None,
+    ) -> list[Message]:
+        """The same, where the rows are dicts already."""
         change = EntityChanged(
             entity=table.name,
-            id=row[table.position("id")],
+            id=id,
             version=version,
             action=action,
-            before=None if before is None else table.to_dict(before),
-            after=None if after is None else table.to_dict(after),
+            before=before,
+            after=after,
             at=at,
             actor_id=self.actor,
             comment=self.comment,

@@ -44,4 +44,4 @@ def encode_raw(value: Any, dialect: Dialect) -> Any:
     if value is None:
         return None
     kind = kind_of("param", value)
-    return dialect.encode(kind, as_kind(kind, value))
+    return dialect.encode_raw(kind, as_kind(kind, value))

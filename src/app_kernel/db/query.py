@@ -6,6 +6,7 @@ from typing import Any
 
 from app_kernel.core.errors import InvalidQuery
 from app_kernel.db.dialects.base import Dialect
+from app_kernel.db.dialects.past import condition_then, source_then
 from app_kernel.db.table import EntityTable
 from app_kernel.db.where import Clause, compile_order, compile_where, signature
 
@@ -37,14 +38,21 @@ def find_query(
     params: Sequence[Any] | None,
     order_by: str | None,
     include_deleted: bool,
+    as_of: str | None = None,
 ) -> Query:
-    """The query for these arguments; raises InvalidQuery, also for a table that does not exist."""
+    """The query for these arguments; raises InvalidQuery, also for a table that does not exist.
+
+    With `as_of`, the table is a history, of which each row counts that was the latest of its id at this instant.
+    """
     values = check_params(params)
-    key = ("find", where_clause, signature(values), order_by, include_deleted)
+    key = ("find", where_clause, signature(values), order_by, include_deleted, as_of is not None)
     compiled: _Compiled | None = table.statements.get(key)
     if compiled is None:
-        compiled = table.keep(key, _compile(table, dialect, where_clause, values, order_by, include_deleted))
-    bound = compiled.clause.bind(values) if compiled.clause is not None else ()
+        made = _compile(table, dialect, where_clause, values, order_by, include_deleted, then=as_of is not None)
+        compiled = table.keep(key, made)
+    bound: Sequence[Any] = compiled.clause.bind(values) if compiled.clause is not None else ()
+    if as_of is not None:
+        bound = (*bound, as_of, as_of)
     return Query(compiled.select_sql, compiled.whole_sql, compiled.count_sql, bound)
 
 
@@ -64,6 +72,8 @@ def _compile(
     params: Sequence[Any],
     order_by: str | None,
     include_deleted: bool,
+    *,
+    then: bool,
 ) -> _Compiled:
     for what, text in (("where_clause", where_clause), ("order_by", order_by)):
         if text is not None and not isinstance(text, str):
@@ -73,14 +83,17 @@ def _compile(
     is_history = "_action" in table.columns
     if not include_deleted and not is_history and table.has("deleted_at"):
         conditions.append(f"{dialect.quote('deleted_at')} IS NULL")
+    if then:
+        conditions.append(condition_then(dialect, table, len(clause.slots) + 1))
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    source = f" FROM {dialect.quote(table.name)}{where}"
+    rows = source_then(dialect, table) if then else dialect.table(table.name)
+    source = f"{dialect.generation_column} FROM {rows}{where}"
     terms, ordered = compile_order(order_by or "", table.columns, dialect)
     for tie in ("id", "_version") if is_history else ("id",):
         if tie not in ordered and table.has(tie):
-            term = dialect.order_term(dialect.quote(tie), table.columns[tie].kind, descending=False)
+            term = dialect.order_term(table.columns[tie], table.columns[tie].kind, descending=False)
             terms = f"{terms}, {term}" if terms else term
-    select = f"SELECT {dialect.column_list(table.names)}{source}"
+    select = f"SELECT {dialect.read_list(table)}{source}"
     # Sorting the few rows that came is cheaper than having the database sort them; an adopted id may be anything.
     sorts_here = not ordered and not is_history and not table.adopted
     return _Compiled(

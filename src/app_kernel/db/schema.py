@@ -14,8 +14,9 @@ from typing import Any
 from app_kernel.core.errors import InvalidName, SchemaLimit, UnsupportedTable, UnsupportedValue
 from app_kernel.core.tables import Index, Table
 from app_kernel.db import catalog
-from app_kernel.db.catalog import Queries, load_table
-from app_kernel.db.drivers.base import Row, Session, Statement, Work
+from app_kernel.db.catalog import load_table
+from app_kernel.db.dialects.queries import Queries
+from app_kernel.db.drivers.base import ANY_GENERATION, Row, Session, Statement, Work
 from app_kernel.db.kinds import EXACT_FLOAT, Kind, is_exact_float, kind_of_type, merged
 from app_kernel.db.names import check_case
 from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Column, EntityTable
@@ -34,7 +35,7 @@ class Schema:
     ) -> None:
         self._session = session
         self._dialect = session.dialect
-        self._queries: Queries = catalog.queries_for(session.dialect.name)
+        self._queries: Queries = catalog.queries_for(session.dialect)
         self._max_entities = max_entities
         self._max_fields = max_fields
         self._tables: dict[str, EntityTable] = {}
@@ -74,6 +75,20 @@ class Schema:
         """
         await self._session.define(lambda: self._grow(name, kinds))
 
+    async def declare(self, name: str, types: Mapping[str, type]) -> None:
+        """Makes the table and the columns for values of these types; does nothing where all is there.
+
+        Raises UnsupportedValue when a field holds another kind, which cannot hold these values as well unaltered.
+        """
+        # Any column that can hold integers can hold this one.
+        kinds = {
+            field: (kind_of_type(python_type), 0 if python_type is int else None)
+            for field, python_type in types.items()
+        }
+        known = await self.table(name)
+        if not (known.ready and known.exists and all(_holds(known, field, *kinds[field]) for field in kinds)):
+            await self._session.define(lambda: self._declare(name, kinds))
+
     async def ensure_table(self, table: Table) -> None:
         """Makes a declared table with its columns and indexes; does nothing where all is there."""
         if not table.history:
@@ -86,17 +101,39 @@ class Schema:
         if missing:
             await self._session.define(lambda: self._create_indexes(table.name, missing))
 
+    def wants_history(self, table: EntityTable) -> bool:
+        """Whether a table has a history, or gets one with its first write."""
+        return table.keeps_history or (table.adopted and table.name not in self._without_history)
+
+    async def make_index(self, name: str, index: Index) -> None:
+        """Makes an index of a table, unless there is one."""
+        if await self.missing_index(name, index) is not None:
+            await self._session.define(lambda: self._make_index(name, index))
+
+    async def missing_index(self, name: str, index: Index) -> str | None:
+        """What to call the index that is to be made; None when there is such a one, whole and of this table."""
+        for candidate in index_names(name, index):
+            rows = await self._session.fetch(*self._queries.describe_index(candidate))
+            if (found := _fits(rows, name, index)) is not None:
+                return None if found else candidate
+        return candidate
+
+    async def drop_failed_index(self, name: str, index: str) -> None:
+        """Drops an index that was not built to its end; waits for somebody who builds one of this table now."""
+        await self._session.write(lambda: self._drop_failed_index(name, index), ANY_GENERATION, name)
+
     def forget(self) -> None:
         """Forgets every table, after the database turned out to be different from what was known."""
         self._tables.clear()
+        self._outer = None
 
     def _remember(self, table: EntityTable) -> EntityTable:
         if not table.exists:
             # Reading one that is not there runs no statement which would tell that another process made it.
-            return table.prepare(self._dialect.decoders)
+            return table.prepare(self._dialect.decoder)
         if len(self._tables) >= _MAX_CACHED:
             self._tables.clear()
-        self._tables[table.name] = table.prepare(self._dialect.decoders)
+        self._tables[table.name] = table.prepare(self._dialect.decoder)
         return table
 
     async def _load(self, name: str, generation: int) -> EntityTable:
@@ -112,10 +149,9 @@ class Schema:
                 return replace(table, generation=generation, ready=self._is_ready(table))
 
     def _is_ready(self, table: EntityTable) -> bool:
-        wants_history = table.adopted and table.name not in self._without_history
         if table.history_lacks or not all(table.has(field) for field in OWNED_FIELDS):
             return False
-        return table.keeps_history or not wants_history
+        return table.keeps_history or not self.wants_history(table)
 
     async def _has_index(self, name: str) -> bool:
         return bool(await self._session.fetch(*self._queries.find_index(name)))
@@ -124,6 +160,26 @@ class Schema:
         for index in indexes:
             name = index_name(table_name, index)
             yield (self._dialect.create_index(name, table_name, index.fields, unique=index.unique), ())
+
+    def _make_index(self, name: str, index: Index) -> Work[None]:
+        for candidate in index_names(name, index):
+            rows = yield self._queries.describe_index(candidate)
+            found = _fits(rows, name, index)
+            if found:
+                return
+            if found is False:
+                if rows:
+                    yield (f"DROP INDEX {self._dialect.quote(candidate)}", ())
+                break
+        yield (self._dialect.create_index(candidate, name, index.fields, unique=index.unique), ())
+
+    def _drop_failed_index(self, name: str, index: str) -> Work[None]:
+        lock = self._dialect.lock_against_definitions(name)
+        if lock is not None:
+            yield (lock, ())
+        rows = yield self._queries.describe_index(index)
+        if rows and rows[0][0] == name and not rows[0][2]:
+            yield (f"DROP INDEX {self._dialect.quote(index)}", ())
 
     def _grow(self, name: str, kinds: Mapping[str, tuple[Kind, Any]]) -> Work[None]:
         table = yield from load_table(self._queries, self._dialect, name)
@@ -143,6 +199,21 @@ class Schema:
                 changed = True
         if changed:
             yield self._queries.bump_generation()
+
+    def _declare(self, name: str, kinds: Mapping[str, tuple[Kind, Any]]) -> Work[None]:
+        table = yield from load_table(self._queries, self._dialect, name)
+        names = [name, name + HISTORY_SUFFIX] if table.keeps_history else [name]
+        for field, (kind, value) in kinds.items():
+            column = table.columns.get(field)
+            if column is None or column.adopted:
+                continue
+            new = merged(column.kind, kind, value)
+            beyond = False
+            for each in names if column.physical and (column.kind, new) == (Kind.INT, Kind.FLOAT) else ():
+                beyond = beyond or bool((yield self._queries.find_beyond(each, field, EXACT_FLOAT)))
+            if beyond or (new is Kind.VARIANT and kind is not Kind.VARIANT):
+                raise UnsupportedValue(f"[{field}] of {name!r} holds {column.kind}, not {kind}.")
+        yield from self._grow(name, kinds)
 
     def _create(self, name: str) -> Work[None]:
         rows = yield self._queries.list_entities()
@@ -177,7 +248,7 @@ class Schema:
         """Gives a table of the application's what the store needs; changes and drops nothing else."""
         missing = [field for field in OWNED_FIELDS if not table.has(field)]
         history: list[Row] = yield self._queries.list_columns(table.name + HISTORY_SUFFIX)
-        wants_history = table.keeps_history or (table.adopted and table.name not in self._without_history)
+        wants_history = self.wants_history(table)
         have = {row[0] for row in history}
         if not missing and not table.history_lacks and (table.keeps_history or not wants_history):
             return False
@@ -250,6 +321,8 @@ class Schema:
             new = kind
             if not may_hold(kind) or (yield self._queries.find_value(table.name, column.name)):
                 raise UnsupportedValue(f"{where} holds {column.kind}, not {kind}.")
+        for statement in self._dialect.learn(column, new):
+            yield (statement, ())
         yield self._queries.remember(table.name, column.name, new, adopted=True)
 
     def _retype(self, table: EntityTable, column: Column, kind: Kind, value: Any, tables: Sequence[str]) -> Work[Kind]:
@@ -269,8 +342,7 @@ class Schema:
             for index in indexes:
                 yield (f"DROP INDEX {self._dialect.quote(index[0])}", ())
             declared = self._dialect.column_type(new, adopted=table.adopted)
-            for statement in self._dialect.retype_column(name, column.name, column.kind, new, declared):
-                yield (statement, ())
+            yield from self._dialect.retype_column(name, column.name, column.kind, new, declared)
             for index in indexes:
                 yield (index[1], ())
         yield self._queries.remember(table.name, column.name, new, adopted=False)
@@ -284,6 +356,30 @@ def index_name(table_name: str, index: Index) -> str:
     if len(name) <= 63:
         return name
     return f"{name[:50]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def index_names(table_name: str, index: Index) -> tuple[str, str]:
+    """The name of an index, and the one that it has where another index has that name already."""
+    name = index_name(table_name, index)
+    return name, f"{name[:50]}_{hashlib.sha256('|'.join((table_name, *index.fields)).encode()).hexdigest()[:12]}"
+
+
+def _fits(rows: Sequence[Row], table_name: str, index: Index) -> bool | None:
+    """Whether the described index is this one and whole; None when the name belongs to another index."""
+    if not rows:
+        return False
+    table, fields, is_whole = rows[0][:3]
+    # Where it makes pages faster, an index that is not unique ends with the id.
+    is_same = table == table_name and fields.removesuffix(",id") == ",".join(index.fields).removesuffix(",id")
+    return bool(is_whole) if is_same else None
+
+
+def _holds(table: EntityTable, field: str, kind: Kind, value: Any) -> bool:
+    """Whether a column holds values of a kind already."""
+    column = table.columns.get(field)
+    if column is None or not column.physical or column.kind in (Kind.UNKNOWN, Kind.VARIANT):
+        return False
+    return merged(column.kind, kind, value) is column.kind
 
 
 def _types(dialect: Any, kinds: Mapping[str, Kind]) -> dict[str, str]:

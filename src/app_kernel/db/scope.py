@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from app_kernel.db.drivers.base import Session
+from app_kernel.db.many_writes import ManyWrites
 from app_kernel.db.schema import Schema
-from app_kernel.db.writes import Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,4 +13,4 @@ class Scope:
 
     session: Session
     schema: Schema
-    writes: Writes
+    writes: ManyWrites

@@ -1,33 +1,30 @@
 """The entity verbs: what `Depends(db_connection)`, `get_db_connection()` and `connect(url)` give."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from app_kernel.core.errors import InvalidQuery, ReservedName, UnsupportedValue
+from app_kernel.core.errors import InvalidQuery, ReservedName
 from app_kernel.core.outbox import Message, Recorder
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.tables import Table
 from app_kernel.core.transaction import joined_transaction
+from app_kernel.db.definitions import DefinitionVerbs
 from app_kernel.db.drivers.base import TRANSACTION_SECONDS, Driver
 from app_kernel.db.errors import SchemaFact
-from app_kernel.db.handle import Handle
-from app_kernel.db.kinds import INT64_MAX, check_text
-from app_kernel.db.names import check_entity_name, read_id
+from app_kernel.db.history import HistoryVerbs
+from app_kernel.db.many import ManyVerbs
+from app_kernel.db.names import check_entity_name
 from app_kernel.db.portable import compile_raw, encode_raw
-from app_kernel.db.query import check_params, find_query
+from app_kernel.db.query import check_params
+from app_kernel.db.reads import ReadVerbs
 from app_kernel.db.row import ResultRow
+from app_kernel.db.saves import SaveVerbs
 from app_kernel.db.scope import Scope
-from app_kernel.db.table import HISTORY_SUFFIX, EntityTable
 from app_kernel.db.transactions import StoreTransaction, check_seconds, open_transaction
-from app_kernel.db.units import Change
-
-MANY_ROWS = 1000
-"""Rows whose decoding would hold the event loop for some milliseconds, so that a thread does it."""
 
 
-class Store(Handle, EntityStore):
+class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, EntityStore):
     """A handle on a database. It holds no connection between verbs, so tasks may share it."""
 
     def __init__(
@@ -81,115 +78,6 @@ class Store(Handle, EntityStore):
         if messages:
             await self._scope().writes.send(messages)
 
-    async def get_entity(self, name: str, id: Any, include_deleted: bool = False) -> dict[str, Any] | None:
-        """One entity by id as a plain dict; None when there is none, or it is deleted, or there is no such table.
-
-        With `include_deleted`, a soft-deleted one too. Raises InvalidName.
-        """
-        scope = self._scope()
-        table = await self._table(scope, name)
-        if name.lower().endswith(HISTORY_SUFFIX):
-            raise InvalidQuery(f"A history has many rows for one id; use find_entities({name!r}, '[id] = ?', (id,)).")
-        while table.exists:
-            sql = self._point_query(table, include_deleted)
-            plain = type(id) is str and id.isascii() and table.id_kind == "str"
-            key = id if plain else read_id(id, table.id_kind)
-            rows = await self._fetch(scope, table, sql, (key,))
-            if rows is not None:
-                return table.to_dict(rows[0]) if rows else None
-            table = await self._table(scope, name)
-        return None
-
-    async def find_entities(
-        self,
-        name: str,
-        where_clause: str | None = None,
-        params: Sequence[Any] | None = None,
-        order_by: str | None = None,
-        limit: int | None = None,
-        offset: int | None = None,
-        include_deleted: bool = False,
-    ) -> list[dict[str, Any]]:
-        """The entities that match, as plain dicts; ties of the order are broken by id, so pages are stable.
-
-        The clause is portable SQL with [field] and ?; an unknown field is NULL. An empty list when the table does not
-        exist. Raises InvalidName, and InvalidQuery which names the place.
-        """
-        check_page(limit, offset)
-        scope = self._scope()
-        while True:
-            table = await self._table(scope, name)
-            query = find_query(table, self._dialect, where_clause, params, order_by, include_deleted)
-            if not table.exists or limit == 0:
-                return []
-            if limit is None and not offset and query.whole_sql:
-                rows, sorts = await self._fetch(scope, table, query.whole_sql, query.params), True
-            else:
-                sql = query.select_sql + self._dialect.page(limit, offset)
-                rows, sorts = await self._fetch(scope, table, sql, query.params), False
-            if rows is None:
-                continue
-            if len(rows) > MANY_ROWS:
-                return await asyncio.to_thread(table.to_dicts, rows, sort=sorts)
-            return table.to_dicts(rows, sort=sorts)
-
-    async def count_entities(
-        self,
-        name: str,
-        where_clause: str | None = None,
-        params: Sequence[Any] | None = None,
-        include_deleted: bool = False,
-    ) -> int:
-        """How many entities match; 0 when the table does not exist. Raises as `find_entities` does."""
-        scope = self._scope()
-        while True:
-            table = await self._table(scope, name)
-            query = find_query(table, self._dialect, where_clause, params, None, include_deleted)
-            if not table.exists:
-                return 0
-            rows = await self._fetch(scope, table, query.count_sql, query.params)
-            if rows is not None:
-                return int(rows[0][0])
-
-    async def save_entity(
-        self,
-        name: str,
-        entity: Mapping[str, Any],
-        *,
-        comment: str | None = None,
-        expected_version: int | None = None,
-    ) -> dict[str, Any]:
-        """Creates an entity, or changes the given fields of the one with this id; returns the whole row.
-
-        Fields left out stay as they are, an explicit None clears one. The fields that the kernel owns are ignored in
-        the input. A table or column that is missing is made. `comment` goes into the history; with `expected_version`
-        the save happens only if the entity still has that `_version` (0: only if it does not exist yet).
-        Raises InvalidName, UnsupportedValue, ReservedField, EntityDeleted, VersionConflict, UniqueViolation,
-        MissingValue, SchemaLimit, Unavailable.
-        """
-        check_entity_name(name, writing=True, privileged=self._privileged)
-        check_save_options(comment, expected_version)
-        return await self._scope().writes.save(name, entity, comment=comment, expected_version=expected_version)
-
-    async def delete_entity(self, name: str, id: Any, permanent: bool = False, *, purge_history: bool = False) -> bool:
-        """Deletes an entity: softly, so that `restore_entity` can bring it back, or for good with `permanent`.
-
-        False when there is none, or when it is deleted already. The history stays unless `purge_history` is set too.
-        """
-        check_entity_name(name, writing=True, privileged=self._privileged)
-        if purge_history and not permanent:
-            raise InvalidQuery("purge_history needs permanent=True: a soft-deleted entity keeps its history.")
-        change = Change.PURGE if permanent else Change.DELETE
-        return await self._scope().writes.delete(name, id, change, purge_history=purge_history)
-
-    async def restore_entity(self, name: str, id: Any) -> dict[str, Any] | None:
-        """Undoes a soft delete and returns the row; None when there is no such entity.
-
-        An entity that is not deleted is returned as it is. Raises UniqueViolation when another one took its place.
-        """
-        check_entity_name(name, writing=True, privileged=self._privileged)
-        return await self._scope().writes.restore(name, id)
-
     async def execute(self, sql: str, params: Sequence[Any] | None = None) -> list[ResultRow]:  # type: ignore[override]
         """Runs one raw SQL statement, DDL included, and returns its rows, which read by name and by position.
 
@@ -214,27 +102,3 @@ class Store(Handle, EntityStore):
         for table in tables:
             check_entity_name(table.name, writing=True, privileged=self._privileged)
             await self._outside.schema.ensure_table(table)
-
-    def _point_query(self, table: EntityTable, include_deleted: bool) -> str:
-        key = ("get", include_deleted)
-        sql = table.statements.get(key)
-        if sql is None:
-            sql = table.statements[key] = self._dialect.select_by_id(table, include_deleted=include_deleted)
-        return str(sql)
-
-
-def check_save_options(comment: Any, expected_version: Any) -> None:
-    """Refuses a comment that is no text and a version that is no whole number; raises UnsupportedValue."""
-    if comment is not None:
-        if type(comment) is not str:
-            raise UnsupportedValue("comment is text, or None.")
-        check_text("comment", comment)
-    if expected_version is not None and type(expected_version) is not int:
-        raise UnsupportedValue("expected_version is a whole number, or None.")
-
-
-def check_page(limit: Any, offset: Any) -> None:
-    """Refuses a limit or offset that is not a whole number from 0 to what a database can count; raises InvalidQuery."""
-    for what, value in (("limit", limit), ("offset", offset)):
-        if value is not None and (type(value) is not int or not 0 <= value <= INT64_MAX):
-            raise InvalidQuery(f"{what} is a whole number from 0, or None.")

@@ -106,25 +106,21 @@ class EntityTable:
         """Where a physical column stands in a row."""
         return self._positions[name]
 
-    def prepare(self, decoders: Mapping[Kind, Decoder]) -> "EntityTable":
-        """Works out once what every row of this table needs."""
+    def prepare(self, decoder: Callable[[Column], Decoder | None]) -> "EntityTable":
+        """Works out once what every row of this table needs; `decoder` is the dialect's."""
         physical = [column for column in self.columns.values() if column.physical]
         self.names = tuple(column.name for column in physical)
         self._positions = {name: position for position, name in enumerate(self.names)}
         self.has_adopted_columns = any(column.adopted for column in physical)
-        self._decoders = tuple(
-            (column.name, decoders[column.kind], _tolerant(decoders[column.kind]))
-            for column in physical
-            # A column that the store declared for floats gives nothing else.
-            if column.kind in decoders and (column.adopted or column.kind is not Kind.FLOAT)
-        )
+        found = [(column.name, decoder(column)) for column in physical]
+        self._decoders = tuple((name, decode, _tolerant(decode)) for name, decode in found if decode is not None)
         owned = [name for name in OWNED_FIELDS if self.exists]
         self._missing = tuple(name for name in (*self.columns, *owned) if not self.has(name))
         return self
 
     def to_dict(self, row: tuple[Any, ...]) -> dict[str, Any]:
-        """A row of `names` as a plain dict that the caller may change."""
-        entity = dict(zip(self.names, row, strict=True))
+        """A row of `names`, perhaps longer, as a plain dict that the caller may change."""
+        entity = dict(zip(self.names, row, strict=False))
         for name, _, decode in self._decoders:
             value = entity[name]
             if value is not None:

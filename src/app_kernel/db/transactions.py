@@ -7,10 +7,10 @@ from app_kernel.core.errors import InvalidQuery
 from app_kernel.core.outbox import Recorder
 from app_kernel.core.transaction import OpenTransaction, enter_transaction, innermost_transaction
 from app_kernel.db.drivers.base import Driver, Transaction
+from app_kernel.db.many_writes import ManyWrites
 from app_kernel.db.outgoing import Outgoing
 from app_kernel.db.schema import Schema
 from app_kernel.db.scope import Scope
-from app_kernel.db.writes import Writes
 
 OUTBOX = "outbox"
 """The signal that tells the relay of messages."""
@@ -26,7 +26,7 @@ class StoreTransaction(OpenTransaction):
         self._callbacks: list[Callable[[], object]] = []
         self._has_messages = False
         inner = schema.inside(session)
-        self.scope = Scope(session, inner, Writes(session, inner, Outgoing(recorders, self._note_messages)))
+        self.scope = Scope(session, inner, ManyWrites(session, inner, Outgoing(recorders, self._note_messages)))
 
     def after_commit(self, callback: Callable[[], object]) -> None:
         self._callbacks.append(callback)
@@ -83,7 +83,7 @@ async def open_transaction(
 
 def scope_outside(driver: Driver, schema: Schema, recorders: Sequence[Recorder]) -> Scope:
     """The scope of verbs that are in no transaction of the caller's: each is one of its own."""
-    return Scope(driver, schema, Writes(driver, schema, Outgoing(recorders, lambda: driver.signal(OUTBOX))))
+    return Scope(driver, schema, ManyWrites(driver, schema, Outgoing(recorders, lambda: driver.signal(OUTBOX))))
 
 
 def _leave(transaction: StoreTransaction) -> None:

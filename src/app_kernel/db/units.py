@@ -1,7 +1,7 @@
 """The writes as units of work: each generator is one transaction, for any driver."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -45,12 +45,12 @@ def save_unit(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
     """Creates the row, or changes what differs; returns it whole."""
     if plan.key is None:
         return (yield from _create(dialect, table, plan))
-    existing = yield from _row(dialect, table, plan.key)
+    existing = yield from find_to_write(dialect, table, plan.key)
     if existing is None:
         return (yield from _create(dialect, table, plan))
     if existing[table.position("deleted_at")] is not None:
         raise EntityDeleted
-    _refuse_delete(plan)
+    refuse_delete(plan)
     version = existing[table.position("_version")]
     if plan.expected_version is not None and plan.expected_version != (version or 1):
         raise VersionConflict(f"The entity is at version {version or 1}, not {plan.expected_version}; read it again.")
@@ -58,31 +58,43 @@ def save_unit(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
     if not changed:
         return existing
     values = {name: plan.values[name] for name in changed}
-    return (yield from _change(dialect, table, existing, values, Change.UPDATE, plan.origin, plan))
+    return (yield from change_row(dialect, table, existing, values, Change.UPDATE, plan.origin, plan))
 
 
 def mark_unit(
     dialect: Dialect, table: EntityTable, key: Any, change: Change, origin: Origin
 ) -> Work[tuple[Row, bool] | None]:
     """Deletes softly or restores; returns the row and whether it changed, None when there is none."""
-    existing = yield from _row(dialect, table, key)
+    existing = yield from find_to_write(dialect, table, key)
     if existing is None:
         return None
     is_deleted = existing[table.position("deleted_at")] is not None
     if is_deleted == (change is Change.DELETE):
         return existing, False
     values = {"deleted_at": clock.timestamp() if change is Change.DELETE else None}
-    row = yield from _change(dialect, table, existing, values, change, origin, None)
+    row = yield from change_row(dialect, table, existing, values, change, origin, None)
     return row, True
+
+
+def revert_unit(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
+    """Saves a row as it once was: one that is deleted is restored first, and one that is gone is made again."""
+    marked = yield from mark_unit(dialect, table, plan.key, Change.RESTORE, plan.origin)
+    if marked is not None and plan.expected_version is not None:
+        row, was_deleted = marked
+        version = (row[table.position("_version")] or 1) - was_deleted
+        if version != plan.expected_version:
+            raise VersionConflict(f"The entity is at version {version}, not {plan.expected_version}; read it again.")
+        plan = replace(plan, expected_version=None)
+    return (yield from save_unit(dialect, table, plan))
 
 
 def purge_unit(dialect: Dialect, table: EntityTable, key: Any, origin: Origin, *, purge_history: bool) -> Work[bool]:
     """Removes the row; its history gets a last entry, or goes too."""
-    existing = yield from _row(dialect, table, key)
+    existing = yield from find_to_write(dialect, table, key)
     if existing is None:
         return (yield from _purge_left_history(dialect, table, key)) if purge_history and table.keeps_history else False
     if table.keeps_history and not purge_history:
-        yield from _change(dialect, table, existing, {}, Change.PURGE, origin, None)
+        yield from change_row(dialect, table, existing, {}, Change.PURGE, origin, None)
     else:
         if table.keeps_history:
             yield (dialect.delete_by_id(table.name + HISTORY_SUFFIX), (key,))
@@ -102,10 +114,11 @@ def _purge_left_history(dialect: Dialect, table: EntityTable, key: Any) -> Work[
     return True
 
 
-def _row(dialect: Dialect, table: EntityTable, key: Any) -> Work[Row | None]:
+def find_to_write(dialect: Dialect, table: EntityTable, key: Any) -> Work[Row | None]:
+    """The row with an id, deleted or not, which nobody else changes until the unit ends; None when there is none."""
     sql = table.statements.get("row")
     if sql is None:
-        sql = table.statements["row"] = dialect.select_by_id(table, include_deleted=True)
+        sql = table.statements["row"] = dialect.select_to_write(table)
     rows = yield (sql, (key,))
     return rows[0] if rows else None
 
@@ -113,7 +126,7 @@ def _row(dialect: Dialect, table: EntityTable, key: Any) -> Work[Row | None]:
 def _create(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
     if plan.expected_version not in (None, 0):
         raise VersionConflict(f"There is no such entity, so it is not at version {plan.expected_version}.")
-    _refuse_delete(plan)
+    refuse_delete(plan)
     version = 1
     key = plan.key
     if key is not None and table.keeps_history:
@@ -151,7 +164,7 @@ def _create(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
     return rows[0]
 
 
-def _change(
+def change_row(
     dialect: Dialect,
     table: EntityTable,
     existing: Row,
@@ -196,19 +209,15 @@ def _record(
         yield from origin.send(dialect, origin.messages(table, change, at, before, seen, version))
 
 
-def _refuse_delete(plan: Plan) -> None:
+def refuse_delete(plan: Plan) -> None:
+    """Refuses a save that looks like a deletion; raises ReservedField."""
     if plan.deletes:
         raise ReservedField("[deleted_at] is set by delete_entity() and cleared by restore_entity().")
 
 
 def _is_new(dialect: Dialect, table: EntityTable, plan: Plan, name: str, stored: Any) -> bool:
     """Whether a save would change a stored value; an application's own column may store it in another spelling."""
-    if stored == plan.values[name]:
-        return False
-    column = table.columns[name]
-    if not column.adopted or stored is None or plan.values[name] is None:
-        return True
-    return bool(dialect.read(column.kind, stored) != plan.given[name])
+    return not dialect.is_same(table.columns[name], stored, plan.values[name], plan.given[name])
 
 
 def _check_unaltered(dialect: Dialect, table: EntityTable, plan: Plan, row: Row) -> None:

@@ -106,7 +106,7 @@ def compile_order(text: str, columns: Mapping[str, Column], dialect: Dialect) ->
         column = _order_column(text, name, columns)
         if column is not None and column.name not in terms:
             kind = stored_kind(column, dialect)
-            terms[column.name] = dialect.order_term(dialect.quote(column.name), kind, descending=direction == "DESC")
+            terms[column.name] = dialect.order_term(column, kind, descending=direction == "DESC")
         at += 2 if direction in {"ASC", "DESC"} else 1
         if tokens[at].type == "end":
             break
@@ -138,7 +138,7 @@ class _Compiler(OperandReader):
 
         def place(found: re.Match[str]) -> str:
             used.append(self.slots[int(found[1])])
-            return self.dialect.placeholder(len(used), used[-1].kind)
+            return self.dialect.placeholder(len(used), used[-1].kind, used[-1].storage)
 
         sql = _MARK.sub(place, condition.sql)
         if len(used) > MAX_VALUES:
@@ -198,7 +198,7 @@ class _Compiler(OperandReader):
         if isinstance(node, Path):
             sql = self.json_value(node, None)
         elif isinstance(node, Sql):
-            sql = self.checked(node)
+            sql = self.dialect.quote(node.column.name) if node.column is not None else self.checked(node)
         else:
             return _TRUE if isinstance(node, Value) is negated else _FALSE
         return f"{sql} IS NOT NULL" if negated else f"{sql} IS NULL"
@@ -275,8 +275,27 @@ class _Compiler(OperandReader):
         if ordered and kind in _EQUALITY_ONLY:
             raise self.refusal(left, f"{kind.value} values have no order; they compare with =, <>, IN and IS NULL.")
         field = right.field if isinstance(left, Value) else left.field
+        direct = self._direct(left, right, kind, field)
+        if direct is not None:
+            return direct
+        direct = self._direct(right, left, kind, field)
+        if direct is not None:
+            return direct[1], direct[0]
+        if kind is Kind.FLOAT and any(isinstance(side, Sql) and side.kind is Kind.INT for side in (left, right)):
+            kind = self.dialect.kind_beside_float
+        # Columns may have collations of their own, of which neither would win.
+        ordered = ordered or (isinstance(left, Sql) and isinstance(right, Sql))
         one, other = self.rendered(left, kind, field), self.rendered(right, kind, field)
-        return self.dialect.operand(one, kind), self.dialect.operand(other, kind)
+        return self.dialect.operand(one, kind, ordered=ordered), self.dialect.operand(other, kind, ordered=ordered)
+
+    def _direct(self, node: Operand, value: Operand, kind: Kind, field: str) -> tuple[str, str] | None:
+        """A column that holds its kind in an unusual way, and a value spelled like it; None for anything else."""
+        if not isinstance(node, Sql) or node.column is None or not isinstance(value, Value):
+            return None
+        storage = self.dialect.storage(node.column)
+        return (
+            (self.dialect.quote(node.column.name), self.mark(value, kind, field, storage=storage)) if storage else None
+        )
 
 
 def _meeting(left: Sql | Path | Value, right: Sql | Path | Value) -> Kind | None:

@@ -63,6 +63,8 @@ class Sql:
     """What messages call it."""
     unchecked: bool = False
     """Whether it is int arithmetic whose overflow nothing has noticed yet."""
+    column: Column | None = None
+    """The column, where it is one and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ class OperandReader:
             return Null(token.at)
         kind, keys = stored_kind(column, self.dialect), tuple(token.text.split(".")[1:])
         if not keys:
-            return Sql(token.at, self.dialect.quote(column.name), kind, token.text)
+            return Sql(token.at, self.dialect.value(column), kind, token.text, column=column)
         if kind is not Kind.JSON:
             raise self.refusal(token, f"[{column.name}] holds {kind.value}, not JSON: there are no values inside.")
         if len(keys) > MAX_DEPTH:
@@ -285,7 +287,11 @@ class OperandReader:
             return self._coalesce(name, arguments)
         if function == "ABS":
             number = self._number(arguments[0])
-            return Null(name.at) if number is None else replace(number, sql=self.dialect.call(function, [number.sql]))
+            return (
+                Null(name.at)
+                if number is None
+                else replace(number, sql=self.dialect.call(function, [number.sql]), column=None)
+            )
         text = self.text_of(arguments[0])
         kind = Kind.INT if function == "LENGTH" else Kind.STR
         return Null(name.at) if text is None else Sql(name.at, self.dialect.call(function, [text]), kind, function)
@@ -335,10 +341,7 @@ class OperandReader:
 
     def json_value(self, node: Path, kind: Kind | None) -> str:
         """SQL of the value at a path; an application's own column may also hold text that is no JSON."""
-        column = self.dialect.quote(node.column)
-        if self.columns[node.column].adopted:
-            column = self.dialect.valid_json(column)
-        return self.dialect.json_value(column, node.keys, kind)
+        return self.dialect.json_value(self.dialect.json_source(self.columns[node.column]), node.keys, kind)
 
     def rendered(self, node: Operand, kind: Kind, field: str, *, unchecked: bool = False) -> str:
         """SQL of an operand in the kind that it is compared in, beside what messages call `field`."""
@@ -349,10 +352,10 @@ class OperandReader:
         if isinstance(node, Null):
             return "NULL"
         sql = node.sql if unchecked else self.checked(node)
-        is_cast = node.kind is Kind.INT and kind in {Kind.BIGINT, Kind.DECIMAL}
-        return self.dialect.cast_number(sql, kind) if is_cast else sql
+        is_cast = node.kind in {Kind.INT, Kind.FLOAT} and kind in {Kind.BIGINT, Kind.DECIMAL}
+        return self.dialect.cast_number(sql, node.kind, kind) if is_cast else sql
 
-    def mark(self, value: Value, kind: Kind, field: str, *, pattern: bool = False) -> str:
+    def mark(self, value: Value, kind: Kind, field: str, *, pattern: bool = False, storage: str = "") -> str:
         """A new slot, as the mark that its placeholder takes in the end: no text of a clause can hold a NUL."""
         exact = bool(value.number) and kind is Kind.DECIMAL
         encode = encoder(self.dialect, field, kind, Kind.DECIMAL if exact else value.kind, pattern=pattern)
@@ -362,7 +365,7 @@ class OperandReader:
                 literal = encode(Decimal(value.number) if exact else value.literal)
             except InvalidQuery as problem:
                 raise self.refusal(value, problem.message) from None
-        self.slots.append(Slot(kind, encode, value.source, value.item, literal))
+        self.slots.append(Slot(kind, encode, value.source, value.item, literal, storage))
         return f"\x00{len(self.slots) - 1}\x00"
 
 

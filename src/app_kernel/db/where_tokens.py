@@ -168,6 +168,8 @@ class Slot:
     """The position inside a param that is a list or tuple; -1 for the param itself."""
     literal: Any = None
     """A literal as the driver takes it."""
+    storage: str = ""
+    """How the column that it stands beside holds its kind, where that is not the usual way."""
 
 
 _BESIDE_NUMBER: dict[Kind, dict[Kind, Kind]] = {

@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from app_kernel.core.errors import ReservedField, Unavailable, UnsupportedTable, UnsupportedValue
+from app_kernel.core.errors import ReservedField, Unavailable, UniqueViolation, UnsupportedTable, UnsupportedValue
 from app_kernel.core.outbox import Message
+from app_kernel.db.at_once import save_at_once
 from app_kernel.db.drivers.base import ANY_GENERATION, Session, Unit
 from app_kernel.db.errors import SchemaFact, SchemaStale
 from app_kernel.db.kinds import Kind, as_kind, kind_of, merged
@@ -13,7 +14,7 @@ from app_kernel.db.origin import Origin
 from app_kernel.db.outgoing import Outgoing
 from app_kernel.db.schema import Schema
 from app_kernel.db.table import OWNED_FIELDS, EntityTable
-from app_kernel.db.units import Change, Plan, mark_unit, purge_unit, save_unit
+from app_kernel.db.units import Change, Plan, mark_unit, purge_unit, revert_unit, save_unit
 
 R = TypeVar("R")
 
@@ -43,11 +44,16 @@ class Writes:
                 if entity.get("id") is not None:
                     check_id(entity["id"], table.id_kind)
                 if "deleted_at" in given and (entity.get("id") is None or not table.exists):
-                    raise ReservedField(_DELETED_AT)
+                    raise ReservedField(DELETED_AT)
                 await self._schema.ensure(name, needs)
                 table = await self._table(name)
             plan = self._plan(table, entity, given, Origin(self._outgoing.recorders, comment), expected_version)
-            return table.to_dict(await self._write(lambda: save_unit(dialect, table, plan), table, plan.origin))
+            row = await save_at_once(self._session, table, plan)
+            if row is None:
+                row = await self._write(lambda: save_unit(dialect, table, plan), table, plan.origin)
+            elif plan.origin.has_messages:
+                self._outgoing.announce()
+            return table.to_dict(row)
 
         return await self._retry(attempt)
 
@@ -86,6 +92,24 @@ class Writes:
 
         return await self._retry(attempt)
 
+    async def revert(
+        self, name: str, entity: Mapping[str, Any], *, comment: str | None, expected_version: int | None
+    ) -> dict[str, Any]:
+        """Saves an entity as it once was, restored first where it is deleted; returns the whole row."""
+        given = check_entity(entity)
+        dialect = self._session.dialect
+
+        async def attempt() -> dict[str, Any]:
+            table = await self._table(name)
+            needs = missing_kinds(table, given)
+            if needs is not None:
+                await self._schema.ensure(name, needs)
+                table = await self._table(name)
+            plan = self._plan(table, entity, given, Origin(self._outgoing.recorders, comment), expected_version)
+            return table.to_dict(await self._write(lambda: revert_unit(dialect, table, plan), table, plan.origin))
+
+        return await self._retry(attempt)
+
     async def send(self, messages: Sequence[Message]) -> None:
         """Writes messages into the outbox."""
         origin = Origin(())
@@ -116,12 +140,18 @@ class Writes:
 
     async def _retry(self, attempt: Callable[[], Awaitable[R]]) -> R:
         fact: SchemaFact = SchemaStale()
+        raced = False
         for _ in range(RETRIES):
             try:
                 return await attempt()
             except SchemaFact as exc:
                 fact = exc
                 self._schema.forget()
+            except UniqueViolation as exc:
+                # Another session made the row between this one's look and its insert: next time it is found.
+                if exc.field != "id" or raced:
+                    raise
+                raced = True
         if isinstance(fact, SchemaStale):
             raise Unavailable("The schema of the database kept changing while this was written; nothing was changed.")
         # Not the schema that the store knows: a trigger or a view of the application's asks for what is not there.
@@ -162,7 +192,7 @@ class Writes:
         )
 
 
-_DELETED_AT = "[deleted_at] is set by delete_entity() and cleared by restore_entity()."
+DELETED_AT = "[deleted_at] is set by delete_entity() and cleared by restore_entity()."
 
 
 def check_entity(entity: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -11,22 +12,19 @@ from fastapi import APIRouter, FastAPI
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.feature import Feature, FeatureFactory
-from app_kernel.core.kernel import Kernel
+from app_kernel.core.kernel import Kernel, needs_admin_database
 from app_kernel.db import create_database
 from app_kernel.features import FEATURES
 from app_kernel.health import app_checks
 from app_kernel.logs import configure_logging
+from app_kernel.redis_wire import create_redis
+from app_kernel.service.address_check import find_admin_problems, find_database_problems
 from app_kernel.service.application import PROBLEM_RESPONSES, KernelApp
 from app_kernel.service.lifespan import Hook, Hooks, Lifespan
 from app_kernel.service.plain_answers import answer_plainly
 from app_kernel.service.preflight import complete, find_problems, settle_name, warn_of_weak_secret
 
-NOT_BUILT_PARTS = {
-    "tasks": "background jobs are",
-    "sinks": "the admin database is",
-    "recorders": "the outbox is",
-    "admin_tables": "the admin database is",
-}
+NOT_BUILT_PARTS = {"tasks": "background jobs are"}
 
 STARTUP_FAILURE = 3
 """The exit status by which supervisors such as uvicorn's and gunicorn's know not to start a worker again."""
@@ -51,13 +49,15 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     """Builds the service as a FastAPI application for an ASGI server; nothing is opened before its lifespan starts.
 
     `config` is `ServiceConfig.from_env()` if left out. `features` replaces the list: extend it, `[*FEATURES, mine()]`.
-    At start-up the database is opened, then come `schema_init(db)`, `db_seed(db)`, the features and `on_startup`, plain
-    or async; a start-up or shutdown hook may take the application as its argument. `health_checks` are async callables,
-    or (name, callable) pairs, that give True, None or (ok, text). `api_prefix` goes before every route but /healthz,
-    /readyz and /metrics. Raises ConfigurationError, which lists everything that is wrong in one message.
+    At start-up the databases are opened, then come `schema_init(db)`, `db_seed(db)`, the features and `on_startup`,
+    plain or async; a start-up or shutdown hook may take the application as its argument. A database server that is down
+    does not end it: it goes on once that answers. `health_checks` are async callables, or (name, callable) pairs, that
+    give True, None or (ok, text). `api_prefix` goes before every route but /healthz, /readyz and /metrics. Raises
+    ConfigurationError, which lists everything that is wrong in one message.
     """
     given = config or ServiceConfig.from_env()
-    configure_logging(given.log_level, (given.jwt_secret, given.jwt_secret_previous, given.metrics_token))
+    secrets = (given.jwt_secret, given.jwt_secret_previous, given.metrics_token, given.database_password)
+    configure_logging(given.log_level, secrets)
     settled_name, problems = settle_name(name, given)
     problems += [*find_problems(given), *_argument_problems(tasks, api_prefix)]
     settled = complete(given, settled_name)
@@ -66,10 +66,9 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
         raise _refusal([*problems, *more])
     warn_of_weak_secret(given)
 
-    database = create_database(settled.database_url, synchronous=settled.database_synchronous)
     hooks = Hooks(schema_init, db_seed, _listed(on_startup), _listed(on_shutdown))
     app = KernelApp(
-        Kernel(settled, database, chosen),
+        _make_kernel(settled, chosen),
         title=settled.name or "",
         version=version,
         description=description,
@@ -85,6 +84,19 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
             prefix = "" if feature.unprefixed else api_prefix
             app.include_router(feature.router, prefix=prefix, responses=PROBLEM_RESPONSES)
     return app
+
+
+def _make_kernel(config: ServiceConfig, features: Sequence[Feature]) -> Kernel:
+    """The kernel with databases that are not open and a Redis client that is not made yet."""
+    recorders = [recorder for feature in features for recorder in feature.recorders]
+    synchronous, admin_db = config.database_synchronous, None
+    if config.admin_db_url is not None or needs_admin_database(features):
+        admin_db = create_database(config.resolved_admin_db_url, synchronous=synchronous)
+    database = create_database(config.database_url, synchronous=synchronous, recorders=recorders)
+    kernel = Kernel(config, database, features, admin_db=admin_db)
+    if config.redis_url is not None:
+        kernel.connect_redis = partial(create_redis, config.redis_url, kernel.name)
+    return kernel
 
 
 def _refusal(problems: Sequence[str]) -> ConfigurationError:
@@ -120,7 +132,10 @@ def _compose(
     checks = app_checks(health_checks)
     if checks:
         chosen.append(Feature(name="app", health=checks))
-    return chosen, [*problems, *_feature_problems(chosen)]
+    problems += _feature_problems(chosen)
+    if config.admin_db_url is None and needs_admin_database(chosen) and not find_database_problems(config):
+        problems += find_admin_problems(config)
+    return chosen, problems
 
 
 def _feature_problems(features: Sequence[Feature]) -> Iterator[str]:
@@ -142,6 +157,10 @@ def _feature_problems(features: Sequence[Feature]) -> Iterator[str]:
 
 
 def _port_problems(features: Sequence[Feature]) -> Iterator[str]:
+    topics = Counter(topic for feature in features for topic in feature.sinks)
+    for topic, count in topics.items():
+        if count > 1:
+            yield f"features: {count} sinks are given for {topic}; there can be only one"
     provided = Counter(port for feature in features for port in feature.provides)
     for port, count in provided.items():
         if count > 1:

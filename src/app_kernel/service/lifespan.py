@@ -1,6 +1,8 @@
 """Start-up and shutdown: the steps in order, the failing one named, and what was opened closed again in reverse."""
 
+import asyncio
 import inspect
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -10,9 +12,11 @@ from fastapi import FastAPI
 
 from app_kernel.core.context import Context, in_context
 from app_kernel.core.current import enter_kernel, leave_kernel
+from app_kernel.core.database_urls import backend_of
 from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.kernel import Kernel
 from app_kernel.logs import get_logger
+from app_kernel.service.opening import admin_database, end_task, open_now_or_later, redis_connection
 from app_kernel.service.route_check import find_shadowed_routes
 
 Hook = Callable[..., Any]
@@ -43,8 +47,60 @@ class Lifespan:
     @asynccontextmanager
     async def _serve(self, app: FastAPI) -> AsyncIterator[None]:
         kernel: Kernel = app.state.kernel
+        with _step("routes"):
+            _refuse_shadowed_routes(app, kernel)
+        with _step("database"), in_context(Context(kernel=kernel)):
+            waiting = await self._open_database(kernel)
+        serving = self._opened(app, kernel) if waiting is None else self._once_opened(app, kernel, waiting)
+        async with serving:
+            yield
+
+    async def _open_database(self, kernel: Kernel) -> asyncio.Task[None] | None:
+        """Opens the app database; the task that does so later if its server does not answer."""
+        if backend_of(kernel.config.database_url) == "sqlite":
+            await kernel.db.open()
+            return None
+        return await open_now_or_later("database", kernel.db.open)
+
+    @asynccontextmanager
+    async def _once_opened(self, app: FastAPI, kernel: Kernel, opening: asyncio.Task[None]) -> AsyncIterator[None]:
+        """Answers probes until the database is open; then comes the rest of the start, in a task of its own."""
+        stopping = asyncio.Event()
+
+        async def serve() -> None:
+            try:
+                await opening
+                kernel.waiting_for = "service"
+                async with self._opened(app, kernel):
+                    kernel.waiting_for = ""
+                    await stopping.wait()
+            except Exception:
+                # The server believes that the start is over, so only the way that every server knows is left.
+                if not stopping.is_set() and callable(signal.getsignal(signal.SIGTERM)):
+                    signal.raise_signal(signal.SIGTERM)
+                raise
+
+        kernel.waiting_for = "database"
+        started = asyncio.create_task(serve())
+        try:
+            yield
+        finally:
+            stopping.set()
+            if opening.done():
+                await started
+            else:
+                opened_meanwhile = await end_task(opening)
+                await end_task(started)
+                if opened_meanwhile:
+                    await kernel.db.close()
+            kernel.waiting_for = ""
+
+    @asynccontextmanager
+    async def _opened(self, app: FastAPI, kernel: Kernel) -> AsyncIterator[None]:
+        """Everything after the app database is open, and its closing."""
         failures: list[Exception] = []
         async with AsyncExitStack() as opened:
+            opened.push_async_callback(kernel.db.close)
             with in_context(Context(kernel=kernel)):
                 await self._start(app, kernel, opened)
             opened.push_async_callback(self._run_shutdown_hooks, app, kernel, failures)
@@ -60,14 +116,13 @@ class Lifespan:
 
     async def _start(self, app: FastAPI, kernel: Kernel, opened: AsyncExitStack) -> None:
         hooks, features = self._hooks, kernel.features
-        with _step("routes"):
-            _refuse_shadowed_routes(app, kernel)
-        with _step("database"):
-            await kernel.db.open()
-            opened.push_async_callback(kernel.db.close)
-            opened.enter_context(_running(kernel))
+        opened.enter_context(_running(kernel))
+        with _step("redis"):
+            await opened.enter_async_context(redis_connection(kernel))
         with _step("tables"):
             await kernel.db.ensure_tables([table for feature in features for table in feature.tables])
+        with _step("admin_database"):
+            await opened.enter_async_context(admin_database(kernel))
         for name, hook in (("schema_init", hooks.schema_init), ("db_seed", hooks.db_seed)):
             if hook is not None:
                 with _step(name):

@@ -1,26 +1,19 @@
 """What is wrong with the settings, found before anything is opened: one sentence each, and never a secret in it."""
 
 import ipaddress
-import os
 import re
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import unquote
 
-from app_kernel.core.config import SHORT_SECRET, ServiceConfig, environment_name
-from app_kernel.core.errors import InvalidDatabaseUrl
-from app_kernel.db import create_database
+from app_kernel.core.config import SHORT_SECRET, ServiceConfig
 from app_kernel.logs import get_logger
+from app_kernel.service.address_check import find_address_problems, label_of
 
 NOT_BUILT_SETTINGS = {
-    "redis_url": "Redis",
-    "admin_db_url": "the admin database",
     "oauth_providers": "OAuth",
     "rate_limit_requests": "rate limiting",
     "rate_limit_window": "rate limiting",
 }
-NOT_BUILT_SCHEMES = {"postgres": "PostgreSQL", "postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
 NEW_SECRET = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 - a command that makes one
 
 _origin = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?").fullmatch
@@ -48,7 +41,7 @@ def find_problems(config: ServiceConfig) -> list[str]:
         *_secret_problems(config),
         *_production_problems(config),
         *_address_problems(config),
-        *_database_problems(config),
+        *find_address_problems(config),
     ]
 
 
@@ -81,20 +74,15 @@ def warn_of_weak_secret(config: ServiceConfig) -> None:
         )
 
 
-def _label(field_name: str) -> str:
-    variable = environment_name(field_name, ServiceConfig.model_fields[field_name])
-    return f"{field_name} ({variable})"
-
-
 def _not_built(config: ServiceConfig) -> Iterator[str]:
     for field_name, part in NOT_BUILT_SETTINGS.items():
         if field_name in config.model_fields_set:
-            yield f"{_label(field_name)}: {part} is not built in this version of app_kernel; remove the setting"
+            yield f"{label_of(field_name)}: {part} is not built in this version of app_kernel; remove the setting"
 
 
 def _secret_problems(config: ServiceConfig) -> Iterator[str]:
     if config.auth_enabled and config.jwt_secret is None and (config.production or not config.debug):
-        yield f"{_label('jwt_secret')}: missing; make one: {NEW_SECRET}"
+        yield f"{label_of('jwt_secret')}: missing; make one: {NEW_SECRET}"
     given = {
         field_name: value
         for field_name in ("jwt_secret", "jwt_secret_previous", "metrics_token")
@@ -102,14 +90,14 @@ def _secret_problems(config: ServiceConfig) -> Iterator[str]:
     }
     for field_name, value in given.items():
         if not value.strip():
-            yield f"{_label(field_name)}: is blank"
+            yield f"{label_of(field_name)}: is blank"
         elif config.production and field_name != "metrics_token" and len(_bytes(value)) < SHORT_SECRET:
-            yield f"{_label(field_name)}: under {SHORT_SECRET} bytes, refused in production; make one: {NEW_SECRET}"
+            yield f"{label_of(field_name)}: under {SHORT_SECRET} bytes, refused in production; make one: {NEW_SECRET}"
     signing = given.get("jwt_secret")
     if signing is not None:
         for field_name in ("jwt_secret_previous", "metrics_token"):
             if given.get(field_name) == signing:
-                yield f"{_label(field_name)}: is the same as jwt_secret; use another one"
+                yield f"{label_of(field_name)}: is the same as jwt_secret; use another one"
 
 
 def _bytes(text: str) -> bytes:
@@ -120,26 +108,26 @@ def _production_problems(config: ServiceConfig) -> Iterator[str]:
     if not config.production:
         return
     if config.debug:
-        yield f"{_label('debug')}: refused in production"
+        yield f"{label_of('debug')}: refused in production"
     if "*" in config.cors_origins:
-        yield f"{_label('cors_origins')}: `*` is refused in production; name the origins of your pages"
+        yield f"{label_of('cors_origins')}: `*` is refused in production; name the origins of your pages"
 
 
 def _address_problems(config: ServiceConfig) -> Iterator[str]:
     for origin in config.cors_origins:
         if origin == "*":
             if len(config.cors_origins) > 1:
-                yield f"{_label('cors_origins')}: `*` excludes named origins, as only those may send credentials"
+                yield f"{label_of('cors_origins')}: `*` excludes named origins, as only those may send credentials"
         elif not _is_origin(origin):
             yield (
-                f"{_label('cors_origins')}: {_shown(origin)} is no origin; "
+                f"{label_of('cors_origins')}: {_shown(origin)} is no origin; "
                 "write scheme://host or scheme://host:port in lower case, without a path"
             )
     for proxy in config.trusted_proxies:
         try:
             ipaddress.ip_network(proxy, strict=False)
         except ValueError:
-            yield f"{_label('trusted_proxies')}: {_shown(proxy)} is neither an address nor a network"
+            yield f"{label_of('trusted_proxies')}: {_shown(proxy)} is neither an address nor a network"
 
 
 def _is_origin(origin: str) -> bool:
@@ -150,48 +138,3 @@ def _is_origin(origin: str) -> bool:
 def _shown(text: str) -> str:
     # A URL with a password in the wrong variable is a likely mistake, so what may be one is not repeated.
     return "an entry" if "@" in text or len(text) > 100 else repr(text)
-
-
-def _database_problems(config: ServiceConfig) -> Iterator[str]:
-    if config.database_type != "sqlite":
-        name = NOT_BUILT_SCHEMES[config.database_type]
-        yield f"{_label('database_type')}: {name} is not built in this version of app_kernel; use sqlite"
-        return
-    scheme = config.database_url.partition("://")[0].lower()
-    backend = scheme.partition("+")[0]
-    label = _label("database_name")
-    if backend in NOT_BUILT_SCHEMES:
-        yield f"{label}: {NOT_BUILT_SCHEMES[backend]} is not built in this version of app_kernel; use sqlite:///path"
-    elif backend != "sqlite":
-        yield f"{label}: its scheme is none that app_kernel knows; use sqlite:///path"
-    else:
-        yield from _file_problems(config)
-
-
-def _file_problems(config: ServiceConfig) -> Iterator[str]:
-    """What keeps the database file from being opened or made, found without making anything."""
-    label = _label("database_name")
-    try:
-        create_database(config.database_url, synchronous=config.database_synchronous)
-    except InvalidDatabaseUrl as exc:
-        yield f"{label}: {exc.message}"
-        return
-    text = unquote(config.database_url.partition("://")[2].partition("?")[0])
-    if text in ("", "/", ":memory:", "/:memory:"):
-        return
-    problem = _path_problem(Path(text[1:])) if "\0" not in text else "the path has a NUL in it"
-    if problem is not None:
-        yield f"{label}: {problem}"
-
-
-def _path_problem(file: Path) -> str | None:
-    if file.is_dir():
-        return "names a directory; name a file in it"
-    if file.exists():
-        return None if os.access(file, os.R_OK | os.W_OK) else "the file cannot be read and written by this user"
-    existing = file.absolute().parent
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        return "a part of its path is a file, not a directory"
-    return None if os.access(existing, os.W_OK | os.X_OK) else "the directory cannot be written by this user"

@@ -1,13 +1,16 @@
 """Standard SQL; each database overrides only what it spells differently."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, ClassVar, TypeAlias
 
 from app_kernel.db.kinds import Kind
-from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Decoder, EntityTable
+from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Column, Decoder, EntityTable
 
 Encoder = Callable[[Any], Any]
+Steps: TypeAlias = Generator[tuple[str, Sequence[Any]], list[Sequence[Any]], None]
+"""Statements with their params, one after the other; each is sent the rows of the one before."""
 
 
 class Dialect(ABC):
@@ -25,13 +28,24 @@ class Dialect(ABC):
     """From a value, as `kinds.as_kind` has it, to what the driver takes; kinds that pass as they are have none."""
     decoders: ClassVar[Mapping[Kind, Decoder]]
     """From what the driver gives to the value; kinds that pass as they are have none."""
+    exact_kinds: ClassVar[frozenset[Kind]]
+    """Kinds that a column of the store's own gives as they are; only the application's own need their decoders."""
+    kind_beside_float: ClassVar[Kind] = Kind.FLOAT
+    """The kind in which an int compares with a float, so that neither is rounded."""
 
     def quote(self, name: str) -> str:
         """A checked name as an identifier; never taken for text, never for a keyword."""
         return f'"{name}"'
 
-    def placeholder(self, position: int, kind: Kind | None = None) -> str:
-        """The parameter at `position`, from 1; of `kind` where a database would have to guess its type."""
+    def table(self, name: str) -> str:
+        """A table by its name."""
+        return self.quote(name)
+
+    def placeholder(self, position: int, kind: Kind | None = None, storage: str = "") -> str:
+        """The parameter at `position`, from 1; of `kind` where a database would have to guess its type.
+
+        `storage` is what `storage` says of the column that it is compared with.
+        """
         return "?"
 
     def encode(self, kind: Kind, value: Any) -> Any:
@@ -49,6 +63,27 @@ class Dialect(ABC):
         except (ValueError, TypeError, ArithmeticError, KeyError, AttributeError):
             return stored
 
+    def encode_raw(self, kind: Kind, value: Any) -> Any:
+        """A value of `kind` as the driver takes it in a statement of the caller's own."""
+        return self.encode(kind, value)
+
+    def decoder(self, column: Column) -> Decoder | None:
+        """From what the driver gives of a column to the value; None where it passes as it is."""
+        decode = self.decoders.get(column.kind)
+        return None if column.kind in self.exact_kinds and not column.adopted else decode
+
+    def is_same(self, column: Column, stored: Any, encoded: Any, given: Any) -> bool:
+        """Whether a column holds already what a save gives, here as `encode` made it and as the caller gave it.
+
+        Equal Decimals are the same; and an application's own column may hold a value in another spelling.
+        """
+        if stored == encoded:
+            return True
+        if stored is None or given is None or not (column.adopted or column.kind is Kind.DECIMAL):
+            return False
+        value = self.read(column.kind, stored)
+        return bool(value == (Decimal(given) if type(given) is int and type(value) is Decimal else given))
+
     @abstractmethod
     def natural_kind(self, declared: str) -> Kind:
         """What a column that the application declared holds, as far as its type tells; UNKNOWN when it does not."""
@@ -59,21 +94,29 @@ class Dialect(ABC):
 
     # Expressions of a where clause.
 
-    def operand(self, sql: str, kind: Kind | None) -> str:
-        """An expression of `kind` so that it compares and sorts as the kind does on every backend."""
+    def storage(self, column: Column) -> str:
+        """How an application's own column holds values of its kind, where a param beside it must be spelled so."""
+        return ""
+
+    def value(self, column: Column) -> str:
+        """A column as an expression of its kind."""
+        return self.quote(column.name)
+
+    def operand(self, sql: str, kind: Kind | None, *, ordered: bool = True) -> str:
+        """An expression of `kind` so that it compares and, where `ordered`, sorts as the kind does everywhere."""
         return sql
 
-    def cast_number(self, sql: str, kind: Kind) -> str:
-        """An int expression where the other side of a comparison is a bigint or a Decimal."""
+    def cast_number(self, sql: str, kind: Kind, wanted: Kind) -> str:
+        """An int or float expression where it is compared as a bigint or a Decimal."""
         return sql
 
     @abstractmethod
     def like(self, operand: str, pattern: str, *, fold_case: bool) -> str:
         """A LIKE with backslash as its escape; with `fold_case`, ASCII letters match in either case."""
 
-    def valid_json(self, column: str) -> str:
-        """The column where its text is JSON, else NULL."""
-        return column
+    def json_source(self, column: Column) -> str:
+        """The column as JSON, NULL where an application's own column holds text that is none."""
+        return self.quote(column.name)
 
     @abstractmethod
     def json_value(self, column: str, path: Sequence[str], kind: Kind | None) -> str:
@@ -92,55 +135,121 @@ class Dialect(ABC):
         return f"{function}({', '.join(arguments)})"
 
     @abstractmethod
-    def order_term(self, sql: str, kind: Kind, *, descending: bool) -> str:
-        """One term of ORDER BY; NULL comes first ascending and last descending."""
+    def order_term(self, column: Column, kind: Kind, *, descending: bool) -> str:
+        """One term of ORDER BY, of a column that holds `kind`; NULL comes first ascending and last descending."""
 
     # Statements over one table.
 
     def column_list(self, names: Iterable[str]) -> str:
-        """Names as they stand in SELECT, INSERT and RETURNING: always listed, never `*`."""
+        """Names as they stand in INSERT and where rows are copied: always listed, never `*`."""
         return ", ".join(map(self.quote, names))
 
-    def select(self, table: EntityTable) -> str:
-        """SELECT of every column, up to the table's name."""
-        return f"SELECT {self.column_list(table.names)} FROM {self.quote(table.name)}"
+    def read_list(self, table: EntityTable) -> str:
+        """Every column as it stands in SELECT and RETURNING."""
+        return self.column_list(table.names)
+
+    def written(self, position: int, column: Column) -> str:
+        """The parameter at `position` as a column stores it, encoded for the column's kind."""
+        return self.placeholder(position, column.kind)
+
+    def id_condition(self, table: EntityTable, position: int) -> str:
+        """The condition that finds one row."""
+        return f"{self.quote('id')} = {self.placeholder(position)}"
 
     def select_by_id(self, table: EntityTable, *, include_deleted: bool) -> str:
-        """One row by id."""
+        """One row by id, with the generation where it is read so."""
         alive = "" if include_deleted or not table.has("deleted_at") else f" AND {self.quote('deleted_at')} IS NULL"
-        return f"{self.select(table)} WHERE {self.quote('id')} = {self.placeholder(1)}{alive}"
+        found = f" FROM {self.table(table.name)} WHERE {self.id_condition(table, 1)}{alive}"
+        return f"SELECT {self.read_list(table)}{self.generation_column}{found}"
+
+    def select_to_write(self, table: EntityTable) -> str:
+        """One row by id, deleted or not, which nobody else changes until the unit of work ends."""
+        return f"SELECT {self.read_list(table)} FROM {self.table(table.name)} WHERE {self.id_condition(table, 1)}"
+
+    saves_at_once: ClassVar[bool] = False
+    """Whether a save in one statement is faster than a unit of work."""
+
+    def lock_table(self, name: str) -> str | None:
+        """What keeps anybody from changing a table's columns until the transaction ends; None where nobody can."""
+        return None
+
+    def create_statement(self, table: EntityTable, names: Sequence[str], messages: int = 0) -> str | None:
+        """One statement that makes a row with its history and messages; None where units of work are as fast.
+
+        `names` are all columns that get a value, `id`, the owned ones and `_version` included. Parameters: the values
+        of `names` in order; action, time, actor, comment; the schema's generation; then for each message id, topic,
+        key, body and created_at. It gives the row back whole; no row, with nothing done, when the schema is at
+        another generation. Raises UniqueViolation where there is such a row.
+        """
+        return None
+
+    def upsert_statement(self, table: EntityTable, names: Sequence[str], *, expected: bool = False) -> str | None:
+        """One statement that saves to an id, with the history; None where units of work are as fast or needed.
+
+        `names` are the fields given, without the id and the owned ones. Parameters: id; the values of `names` in
+        order; time, actor, comment; the schema's generation; with `expected`, the version that the row must have.
+        It gives the row back whole. No row means that nothing was done: nothing was new, the row is deleted or was
+        never the store's, the version is another, or the schema moved on; the unit of work then finds out. It may
+        also raise UniqueViolation where somebody purges the same row at the same time: the unit then knows better.
+        """
+        return None
 
     def insert(self, table: EntityTable, names: Sequence[str]) -> str:
         """One new row; gives it back whole, with what the database filled in."""
-        values = ", ".join(self.placeholder(position + 1) for position in range(len(names)))
+        values = ", ".join(self.written(at + 1, table.columns[name]) for at, name in enumerate(names))
         target = f"({self.column_list(names)}) VALUES ({values})" if names else "DEFAULT VALUES"
-        return f"INSERT INTO {self.quote(table.name)} {target} RETURNING {self.column_list(table.names)}"
+        return f"INSERT INTO {self.table(table.name)} {target} RETURNING {self.read_list(table)}"
 
     def update_by_id(self, table: EntityTable, names: Sequence[str]) -> str:
         """New values for `names` in one row, whose id is the last parameter; gives the row back whole."""
-        changes = ", ".join(f"{self.quote(name)} = {self.placeholder(at + 1)}" for at, name in enumerate(names))
-        condition = f"{self.quote('id')} = {self.placeholder(len(names) + 1)}"
-        returning = self.column_list(table.names)
-        return f"UPDATE {self.quote(table.name)} SET {changes} WHERE {condition} RETURNING {returning}"
+        changes = ", ".join(
+            f"{self.quote(name)} = {self.written(at + 1, table.columns[name])}" for at, name in enumerate(names)
+        )
+        condition = self.id_condition(table, len(names) + 1)
+        return f"UPDATE {self.table(table.name)} SET {changes} WHERE {condition} RETURNING {self.read_list(table)}"
 
     def delete_by_id(self, table_name: str) -> str:
         """Removes the rows with an id."""
-        return f"DELETE FROM {self.quote(table_name)} WHERE {self.quote('id')} = {self.placeholder(1)}"
+        return f"DELETE FROM {self.table(table_name)} WHERE {self.quote('id')} = {self.placeholder(1)}"
 
     def copy_to_history(self, table: EntityTable) -> str:
         """The row as it is now into its history; parameters: action, time, actor, comment, id."""
         columns = self.column_list(table.names)
         extra = self.column_list(HISTORY_FIELDS)
-        marks = ", ".join(self.placeholder(position + 1) for position in range(len(HISTORY_FIELDS)))
+        marks = ", ".join(self.placeholder(at + 1, kind) for at, kind in enumerate(HISTORY_FIELDS.values()))
         return (
-            f"INSERT INTO {self.quote(table.name + HISTORY_SUFFIX)} ({columns}, {extra}) SELECT {columns}, {marks}"
-            f" FROM {self.quote(table.name)} WHERE {self.quote('id')} = {self.placeholder(len(HISTORY_FIELDS) + 1)}"
+            f"INSERT INTO {self.table(table.name + HISTORY_SUFFIX)} ({columns}, {extra}) SELECT {columns}, {marks}"
+            f" FROM {self.table(table.name)} WHERE {self.id_condition(table, len(HISTORY_FIELDS) + 1)}"
         )
 
     def last_version(self, table: EntityTable) -> str:
         """The highest version that the history has of an id."""
-        history = self.quote(table.name + HISTORY_SUFFIX)
-        return f"SELECT MAX({self.quote('_version')}) FROM {history} WHERE {self.quote('id')} = {self.placeholder(1)}"
+        history = self.table(table.name + HISTORY_SUFFIX)
+        return f"SELECT MAX({self.quote('_version')}) FROM {history} WHERE {self.id_condition(table, 1)}"
+
+    # Statements over many rows; `row_sets` puts them together.
+
+    row_lock: ClassVar[str] = ""
+    """What ends a SELECT whose rows nobody else is to change until the transaction ends."""
+
+    @abstractmethod
+    def id_among(self, table: EntityTable, position: int) -> str:
+        """The condition that finds the rows with the ids of one list, as `encode_ids` makes it."""
+
+    @abstractmethod
+    def encode_ids(self, ids: Sequence[Any]) -> Any:
+        """Any number of ids as one parameter."""
+
+    def rows_at_once(self, width: int) -> int:
+        """How many rows of `width` values go fastest in one statement, and are not too many for it."""
+        return max(1, min(50, 32_000 // width))
+
+    def lock_keys(self, entity: str, keys: Sequence[int]) -> tuple[str, Sequence[Any]] | None:
+        """Waits for everybody who holds one of these keys of an entity, and holds them until the transaction ends.
+
+        None where units of work run one after the other anyway.
+        """
+        return None
 
     def page(self, limit: int | None, offset: int | None) -> str:
         """LIMIT and OFFSET as checked whole numbers."""
@@ -156,22 +265,26 @@ class Dialect(ABC):
     def create_table(self, name: str) -> str:
         """A new table with the fields that every table has."""
         owned = ", ".join(f"{self.quote(field)} {self.types[kind]}" for field, kind in OWNED_FIELDS.items())
-        return f"CREATE TABLE {self.quote(name)} ({self.quote('id')} {self.id_type} NOT NULL PRIMARY KEY, {owned})"
+        return f"CREATE TABLE {self.table(name)} ({self.quote('id')} {self.id_type} NOT NULL PRIMARY KEY, {owned})"
 
     def create_history(self, name: str, columns: Mapping[str, str]) -> str:
         """The history of a table: a copy of its columns (name to type) without their constraints, one row a version."""
         copies = ", ".join(f"{self.quote(column)} {declared}" for column, declared in columns.items())
         extra = ", ".join(f"{self.quote(field)} {self.types[kind]}" for field, kind in HISTORY_FIELDS.items())
         key = f"PRIMARY KEY ({self.quote('id')}, {self.quote('_version')})"
-        return f"CREATE TABLE {self.quote(name + HISTORY_SUFFIX)} ({copies}, {extra}, {key})"
+        return f"CREATE TABLE {self.table(name + HISTORY_SUFFIX)} ({copies}, {extra}, {key})"
 
     def add_column(self, table_name: str, column: str, declared: str) -> str:
         """A new column that may be NULL."""
-        return f"ALTER TABLE {self.quote(table_name)} ADD COLUMN {self.quote(column)} {declared}"
+        return f"ALTER TABLE {self.table(table_name)} ADD COLUMN {self.quote(column)} {declared}"
+
+    def learn(self, column: Column, kind: Kind) -> Sequence[str]:
+        """What clauses need once an application's own column is known to hold `kind`."""
+        return ()
 
     @abstractmethod
-    def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> list[str]:
-        """The statements that turn a column of the store's own into another kind and type, values converted."""
+    def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> Steps:
+        """Turns a column of the store's own into another kind and type, values converted."""
 
     def create_outbox(self) -> list[str]:
         """The tables of the outbox and of the inbox, each made unless it exists, in an order that holds.
@@ -186,7 +299,8 @@ class Dialect(ABC):
             f"CREATE TABLE IF NOT EXISTS {q('kernel_outbox')} ({q('seq')} {self.serial_type},"
             f" {q('id')} {text} NOT NULL, {message}, {q('created_at')} {text} NOT NULL, {q('sent_at')} {text},"
             f" {q('batch')} {number}, {q('attempts')} {number} NOT NULL DEFAULT 0)",
-            f"CREATE INDEX IF NOT EXISTS {q('kernel_outbox_unsent')} ON {q('kernel_outbox')} ({q('seq')})"
+            f"CREATE INDEX IF NOT EXISTS {q('kernel_outbox_unsent')}"
+            f" ON {q('kernel_outbox')} ({q('topic')}, {q('seq')})"
             f" WHERE {q('batch')} IS NULL",
             f"CREATE INDEX IF NOT EXISTS {q('kernel_outbox_sent')} ON {q('kernel_outbox')} ({q('sent_at')})"
             f" WHERE {q('batch')} IS NOT NULL",
@@ -203,16 +317,33 @@ class Dialect(ABC):
     def insert_messages(self, count: int) -> str:
         """New rows of the outbox, in this order; five parameters each: id, topic, key, body, created_at."""
         rows = (
-            "(" + ", ".join(self.placeholder(5 * row + column + 1) for column in range(5)) + ")" for row in range(count)
+            "(" + ", ".join(self.placeholder(5 * row + column + 1, Kind.STR) for column in range(5)) + ")"
+            for row in range(count)
         )
         names = self.column_list(("id", "topic", "key", "body", "created_at"))
         return f"INSERT INTO {self.quote('kernel_outbox')} ({names}) VALUES {', '.join(rows)}"
 
-    def create_index(self, index_name: str, table_name: str, fields: Sequence[str], *, unique: bool) -> str:
-        """An index that is made unless it exists; a unique one does not count soft-deleted rows."""
-        kind = "UNIQUE INDEX" if unique else "INDEX"
+    builds_aside: ClassVar[bool] = False
+    """Whether an index can be built while others write to its table."""
+
+    def lock_against_definitions(self, table_name: str) -> str | None:
+        """What waits for those who build an index of a table, and keeps others from it; None where nobody can be."""
+        return None
+
+    def create_index(
+        self, index_name: str, table_name: str, fields: Sequence[str], *, unique: bool, aside: bool = False
+    ) -> str:
+        """An index that is made unless it exists; a unique one does not count soft-deleted rows.
+
+        With `aside`, it is built in no transaction, while others write to the table.
+        """
+        kind = f"{'UNIQUE ' if unique else ''}INDEX{' CONCURRENTLY' if aside else ''}"
         alive = f" WHERE {self.quote('deleted_at')} IS NULL" if unique else ""
         return (
-            f"CREATE {kind} IF NOT EXISTS {self.quote(index_name)} ON {self.quote(table_name)}"
-            f" ({self.column_list(fields)}){alive}"
+            f"CREATE {kind} IF NOT EXISTS {self.quote(index_name)} ON {self.table(table_name)}"
+            f" ({self.index_terms(fields)}){alive}"
         )
+
+    def index_terms(self, fields: Sequence[str]) -> str:
+        """Fields as they stand in an index that serves both directions of an order."""
+        return self.column_list(fields)

@@ -7,10 +7,13 @@ from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
+import orjson
+
 from app_kernel.core import clock
 from app_kernel.db import jsontext
-from app_kernel.db.dialects.base import Dialect
+from app_kernel.db.dialects.base import Dialect, Steps
 from app_kernel.db.kinds import Kind
+from app_kernel.db.table import Column, EntityTable
 
 NUMERIC_COLLATION = "kernel_number"
 """Compares text as numbers. Named in queries only, never in a table or index, where other tools would fail on it."""
@@ -100,16 +103,18 @@ class SqliteDialect(Dialect):
         Kind.VARIANT: jsontext.load_variant,
     }
 
+    exact_kinds: ClassVar = frozenset({Kind.FLOAT})
+
     def natural_kind(self, declared: str) -> Kind:
         return _NATURAL.get(affinity(declared), Kind.UNKNOWN)
 
     def may_hold(self, declared: str, kind: Kind) -> bool:
         return kind in _HOLDS[affinity(declared)]
 
-    def operand(self, sql: str, kind: Kind | None) -> str:
+    def operand(self, sql: str, kind: Kind | None, *, ordered: bool = True) -> str:
         return f"{sql} COLLATE {NUMERIC_COLLATION}" if kind in (Kind.DECIMAL, Kind.BIGINT) else sql
 
-    def cast_number(self, sql: str, kind: Kind) -> str:
+    def cast_number(self, sql: str, kind: Kind, wanted: Kind) -> str:
         return f"CAST({sql} AS TEXT)"
 
     def like(self, operand: str, pattern: str, *, fold_case: bool) -> str:
@@ -118,8 +123,9 @@ class SqliteDialect(Dialect):
             operand, pattern = f"LOWER({operand})", f"LOWER({pattern})"
         return f"{operand} LIKE {pattern} ESCAPE '\\'"
 
-    def valid_json(self, column: str) -> str:
-        return f"(CASE WHEN json_valid({column}) THEN {column} END)"
+    def json_source(self, column: Column) -> str:
+        name = self.quote(column.name)
+        return f"(CASE WHEN json_valid({name}) THEN {name} END)" if column.adopted else name
 
     def json_value(self, column: str, path: Sequence[str], kind: Kind | None) -> str:
         where = "'$" + "".join(f'."{key}"' for key in path) + "'"
@@ -136,8 +142,21 @@ class SqliteDialect(Dialect):
         # is its way to raise one. The text comes twice, so this is done once, around the whole.
         return f"(CASE typeof({sql}) WHEN 'real' THEN ABS(-9223372036854775808) ELSE {sql} END)"
 
-    def order_term(self, sql: str, kind: Kind, *, descending: bool) -> str:
-        return f"{self.operand(sql, kind)}{' DESC' if descending else ''}"
+    def order_term(self, column: Column, kind: Kind, *, descending: bool) -> str:
+        return f"{self.operand(self.quote(column.name), kind)}{' DESC' if descending else ''}"
+
+    def id_among(self, table: EntityTable, position: int) -> str:
+        return f"{self.quote('id')} IN (SELECT value FROM json_each({self.placeholder(position)}))"
+
+    def encode_ids(self, ids: Sequence[Any]) -> Any:
+        return orjson.dumps(ids).decode()
+
+    def create_index(
+        self, index_name: str, table_name: str, fields: Sequence[str], *, unique: bool, aside: bool = False
+    ) -> str:
+        # Rows that tie come in the order of their ids: with these in the index, no page has to be sorted.
+        ordered = fields if unique or "id" in fields else (*fields, "id")
+        return super().create_index(index_name, table_name, ordered, unique=unique, aside=aside)
 
     def page(self, limit: int | None, offset: int | None) -> str:
         return super().page(-1 if limit is None and offset else limit, offset)
@@ -146,18 +165,17 @@ class SqliteDialect(Dialect):
         # A STRICT table allows the plain types only, which are named as the affinities are.
         return affinity(self.types[kind]) if adopted else self.types[kind]
 
-    def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> list[str]:
+    def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> Steps:
         # SQLite cannot retype a column, and its affinity would alter values on the way: they move to a new one.
-        table, name, moved = self.quote(table_name), self.quote(column), self.quote(f"kernel_moved_{column}"[:63])
-        return [
-            f"ALTER TABLE {table} ADD COLUMN {moved} {declared}",
-            f"UPDATE {table} SET {moved} = {CONVERT_FUNCTION}('{old}', '{new}', {name}) WHERE {name} IS NOT NULL",
-            # Views and triggers that name the column would each stop both; what they say is true again after them.
-            "PRAGMA writable_schema = ON",
-            f"ALTER TABLE {table} DROP COLUMN {name}",
-            f"ALTER TABLE {table} RENAME COLUMN {moved} TO {name}",
-            "PRAGMA writable_schema = OFF",
-        ]
+        table, name, moved = self.table(table_name), self.quote(column), self.quote(f"kernel_moved_{column}"[:63])
+        convert_all = f"{moved} = {CONVERT_FUNCTION}('{old}', '{new}', {name}) WHERE {name} IS NOT NULL"
+        yield f"ALTER TABLE {table} ADD COLUMN {moved} {declared}", ()
+        yield f"UPDATE {table} SET {convert_all}", ()
+        # Views and triggers that name the column would each stop both; what they say is true again after them.
+        yield "PRAGMA writable_schema = ON", ()
+        yield f"ALTER TABLE {table} DROP COLUMN {name}", ()
+        yield f"ALTER TABLE {table} RENAME COLUMN {moved} TO {name}", ()
+        yield "PRAGMA writable_schema = OFF", ()
 
 
 def convert(dialect: SqliteDialect, old: Kind, new: Kind, stored: Any) -> Any:

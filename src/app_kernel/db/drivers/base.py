@@ -7,7 +7,7 @@ each statement. A unit that raises leaves nothing behind.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from app_kernel.db.dialects.base import Dialect
 
@@ -24,6 +24,9 @@ Unit: TypeAlias = Callable[[], Work[T]]
 ANY_GENERATION = -1
 """For a write whose statements belong to no generation of the schema."""
 
+FORMAT = 1
+"""How the catalog is laid out; a version that lays it out anew counts it up and knows how to come from here."""
+
 TRANSACTION_SECONDS = 5.0
 """How long a transaction of the caller's may stay open."""
 
@@ -34,7 +37,7 @@ class Session(ABC):
     Its methods raise the errors of `core.errors`, and SchemaFact for the store to answer.
     """
 
-    dialect: ClassVar[Dialect]
+    dialect: Dialect
 
     generation: int = 0
     """The schema's generation as of the latest observed statement; another process may have moved it on."""
@@ -118,6 +121,10 @@ class Driver(Session):
     @abstractmethod
     async def begin(self, seconds: float) -> Transaction:
         """Opens a transaction that is rolled back by itself after `seconds`."""
+
+    async def build(self, sql: str) -> None:
+        """Runs one statement of the dialect's that belongs to no transaction and may take as long as it needs."""
+        raise NotImplementedError
 
     @abstractmethod
     async def acquire_lease(self, name: str) -> Lease | None:

@@ -70,7 +70,7 @@ class FileLease(Lease):
         with suppress(OSError):
             # Before the lock is given back: whoever opened the file meanwhile finds that it is no longer there.
             if _is_file(self._path, descriptor):
-                Path(self._path).unlink()
+                _remove(self._path)
         with suppress(OSError):
             os.close(descriptor)
         _held_here.discard((self._owner, self._path))
@@ -90,6 +90,10 @@ def _open_locked(path: str) -> int | None:
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def _remove(path: str) -> None:
+    Path(path).unlink()
 
 
 def _is_file(path: str, descriptor: int) -> bool:

@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
 from app_kernel.core.errors import DatabaseClosed, StorageReadOnly, Unavailable
 from app_kernel.db.dialects.sqlite import SqliteDialect
 from app_kernel.db.drivers.base import ANY_GENERATION, Driver, Lease, Row, Unit, Work
+from app_kernel.db.drivers.file_lease import FileLease
+from app_kernel.db.drivers.local_signals import LocalSignals
 from app_kernel.db.drivers.sqlite_connection import (
     GENERATION,
     PROGRESS_STEPS,
@@ -48,7 +50,7 @@ _READS = re.compile(r"\s*(SELECT|WITH|VALUES|EXPLAIN)\b", re.IGNORECASE)
 class SqliteDriver(Driver):
     """One database file. `:memory:` is a private temporary file, so that it behaves like any other."""
 
-    dialect: ClassVar[SqliteDialect] = SqliteDialect()
+    dialect: SqliteDialect = SqliteDialect()
 
     def __init__(
         self, path: str, *, synchronous: str = "FULL", busy_seconds: float = 10, statement_seconds: float = 30
@@ -72,6 +74,7 @@ class SqliteDriver(Driver):
         else:
             self._path = _make_directory(self._path)
         self._seen = -1
+        self._signals = LocalSignals(self._path)
         self._writer = SqliteWriter(self._open_writer, Path(self._path).name)
         try:
             await self._writer.open()
@@ -97,6 +100,7 @@ class SqliteDriver(Driver):
         await asyncio.shield(asyncio.create_task(self._close(reader)))
 
     async def _close(self, reader: apsw.Connection) -> None:
+        self._signals.close()
         await self._readers.close()
         reader.close()
         # Last, because only the last connection, if it may write, moves the log into the file and removes it.
@@ -143,13 +147,15 @@ class SqliteDriver(Driver):
         self.generation = max(self.generation, generation)
 
     async def acquire_lease(self, name: str) -> Lease | None:
-        raise NotImplementedError
+        if self._reader is None:
+            raise DatabaseClosed
+        return FileLease.acquire(self._path, name)
 
     def signal(self, channel: str) -> None:
-        return None
+        self._signals.signal(channel)
 
     def on_signal(self, channel: str, callback: Callable[[], object]) -> Callable[[], None]:
-        return lambda: None
+        return self._signals.on_signal(channel, callback)
 
     async def define(self, unit: Unit[T]) -> T:
         writer = self._writer

@@ -11,6 +11,7 @@ import apsw
 
 from app_kernel.core.errors import Unavailable
 from app_kernel.db.dialects.sqlite import CONVERT_FUNCTION, NUMERIC_COLLATION, SqliteDialect, convert
+from app_kernel.db.drivers.base import FORMAT
 from app_kernel.db.kinds import Kind
 
 GENERATION = "SELECT value FROM kernel_meta WHERE key = 'generation'"
@@ -24,9 +25,6 @@ STATEMENT_CACHE = 512
 PROGRESS_STEPS = 2000
 """Steps of SQLite's machine between two looks at what a statement has used up: about 0.2 ms."""
 CACHE_KIB = 16000
-
-FORMAT = 1
-"""How the catalog is laid out; a version that lays it out anew counts it up and knows how to come from here."""
 
 _CATALOG = (
     "CREATE TABLE IF NOT EXISTS kernel_meta (key TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL)",

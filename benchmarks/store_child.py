@@ -1,4 +1,4 @@
-"""The stores of P3 in one process, in turns, each on a database file of its own."""
+"""The stores of P3 or P4 in one process, in turns, each on a database of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -19,16 +18,12 @@ import uvloop
 from benchmarks.harness import BenchError, answer, percentile, turns
 from benchmarks.peers.store_rows import FOUND, Row, Store, make_row
 
-MODULES = {
-    "apsw": "store_apsw:ApswStore",
-    "sqlalchemy": "store_sqlalchemy:SqlalchemyStore",
-    "dataset": "store_dataset:DatasetStore",
-    "kernel": "store_kernel:KernelStore",
-}
-HERE = Path.cwd()
 ROWS_TO_SAVE = 256
 MOST_CALLS = 60_000
+WARM_UP_SECONDS = 0.05
 Call = Callable[[Any], Any]
+Work = Callable[[float], Any]
+"""Runs for so many seconds."""
 
 
 class Timing:
@@ -36,6 +31,7 @@ class Timing:
 
     def __init__(self, seconds: float) -> None:
         self.begun = time.perf_counter()
+        self.cpu_begun = time.process_time()
         self.until = self.begun + seconds
         self.latencies: list[float] = []
 
@@ -46,12 +42,14 @@ class Timing:
         return None if now >= self.until or len(self.latencies) >= MOST_CALLS else now
 
     def result(self) -> dict[str, float]:
-        """Calls per second and latencies in ms."""
+        """Calls per second, latencies in ms, and the CPU time of this process in us a call."""
         elapsed = time.perf_counter() - self.begun
+        cpu = time.process_time() - self.cpu_begun
         return {
             "per_second": len(self.latencies) / elapsed,
             "p50_ms": median(self.latencies) * 1000,
             "p99_ms": percentile(self.latencies, 0.99) * 1000,
+            "cpu_us": cpu / len(self.latencies) * 1e6,
             "calls": len(self.latencies),
         }
 
@@ -112,44 +110,56 @@ async def fill(store: Store, workspaces: int) -> list[str]:
     return keys
 
 
+def changes(keys: list[str], workspaces: int) -> Iterator[Row]:
+    """The rows that `fill` has made, each time with another amount."""
+    made = [{**make_row(at, f"w{at % workspaces}"), "id": key} for at, key in enumerate(keys)]
+    for number, row in enumerate(itertools.cycle(made)):
+        yield {**row, "amount": -number}
+
+
 async def run(spec: dict[str, Any]) -> dict[str, list[dict[str, float]]]:
     """Every verb of every store in turns; "kernel save 32" -> one result a round."""
     stores: dict[str, Store] = {}
-    work: dict[str, Callable[[], Any]] = {}
+    work: dict[str, Work] = {}
     rows = [make_row(number, f"s{number}") for number in range(ROWS_TO_SAVE)]
-    for name in spec["stores"]:
-        module, _, cls = MODULES[name].partition(":")
+    for name, made_by, place in spec["stores"]:
+        module, _, cls = made_by.partition(":")
         store = getattr(importlib.import_module(f"benchmarks.peers.{module}"), cls)()
-        await store.open(HERE / f"{name}.db", spec["synchronous"])
+        await store.open(place, spec["synchronous"])
         stores[name] = store
         keys = await fill(store, spec["workspaces"])
         work |= _work(name, store, keys, rows, spec)
+    for called in work.values():
+        # Opens connections and prepares statements.
+        await finished(called(WARM_UP_SECONDS))
     results: dict[str, list[dict[str, float]]] = {name: [] for name in work}
-    for name in turns(list(work), spec["rounds"]):
-        found = work[name]()
-        results[name].append(await found if asyncio.iscoroutine(found) else found)
+    # By figure, so that the sides that are compared run next to each other.
+    for name in turns(sorted(work, key=lambda name: name.partition(" ")[2]), spec["rounds"]):
+        results[name].append(await finished(work[name](spec["seconds"])))
     for store in stores.values():
         await store.close()
     return results
 
 
-def _work(
-    name: str, store: Store, keys: list[str], rows: list[Row], spec: dict[str, Any]
-) -> dict[str, Callable[[], Any]]:
-    seconds, workspaces = spec["seconds"], [f"w{number}" for number in range(spec["workspaces"])]
-    verbs: list[tuple[str, Call, Iterator[Any], Call]] = [
-        ("save", store.save, itertools.cycle(rows), is_saved),
-        ("get", store.get, itertools.cycle(keys), is_found),
-        ("find", store.find, itertools.cycle(workspaces), are_fifty),
-    ]
+async def finished(found: Any) -> dict[str, float]:
+    """The result of a stretch, which for an asynchronous store is still to be awaited."""
+    result: dict[str, float] = await found if asyncio.iscoroutine(found) else found
+    return result
+
+
+def _work(name: str, store: Store, keys: list[str], rows: list[Row], spec: dict[str, Any]) -> dict[str, Work]:
+    workspaces = [f"w{number}" for number in range(spec["workspaces"])]
+    verbs: dict[str, tuple[Call, Iterator[Any], Call]] = {
+        "save": (store.save, itertools.cycle(rows), is_saved),
+        "change": (store.save, changes(keys, len(workspaces)), is_saved),
+        "get": (store.get, itertools.cycle(keys), is_found),
+        "find": (store.find, itertools.cycle(workspaces), are_fifty),
+    }
     if store.sync:
-        return {
-            f"{name} {verb} 1": partial(timed, call, arguments, check, seconds)
-            for verb, call, arguments, check in verbs
-        }
+        return {f"{name} {verb} 1": partial(timed, *verbs[verb]) for verb in spec["verbs"]}
     return {
-        f"{name} {verb} {callers}": partial(timed_async, call, arguments, check, seconds, callers)
-        for verb, call, arguments, check in verbs
+        f"{name} {verb} {callers}": partial(timed_async, *verbs[verb], callers=callers)
+        for verb in spec["verbs"]
         for callers in (1, 32)
     }
 

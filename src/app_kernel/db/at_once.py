@@ -1,0 +1,88 @@
+"""A save as one statement, on databases where that is faster than a unit of work and says as much."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app_kernel.core import clock
+from app_kernel.core.errors import UniqueViolation
+from app_kernel.core.outbox import Message
+from app_kernel.db.drivers.base import Row, Session
+from app_kernel.db.errors import SchemaStale
+from app_kernel.db.kinds import Kind, as_kind
+from app_kernel.db.origin import message_values
+from app_kernel.db.table import EntityTable
+from app_kernel.db.units import Change, Plan
+
+_OWNED = ("created_at", "updated_at", "created_by", "updated_by", "_version")
+
+
+async def save_at_once(session: Session, table: EntityTable, plan: Plan) -> Row | None:
+    """The saved row; None when nothing was done, because a unit of work is needed to say what is to be done.
+
+    Raises SchemaStale when the schema moved on.
+    """
+    if not session.dialect.saves_at_once or plan.deletes or table.adopted:
+        return None
+    if plan.key is None:
+        return await _create(session, table, plan)
+    # What left a row is told from what it was before, which only a unit of work reads.
+    return None if plan.origin.hears(table) else await _upsert(session, table, plan)
+
+
+async def _create(session: Session, table: EntityTable, plan: Plan) -> Row | None:
+    if plan.expected_version not in (None, 0) or table.assigns_id or table.id_kind is not Kind.STR:
+        return None
+    now, id, origin = clock.timestamp(), clock.new_id(), plan.origin
+    messages = _messages(table, plan, id, now) if origin.hears(table) else ()
+    names = ("id", *plan.values, *_OWNED)
+    sql = _statement(session, table, ("create", names, len(messages)))
+    if sql is None:
+        return None
+    owned = (now, now, origin.actor, origin.actor, 1)
+    kept = (Change.CREATE.value, now, origin.actor, origin.comment, table.generation)
+    rows = await session.run(sql, (id, *plan.values.values(), *owned, *kept, *message_values(messages)))
+    if not rows:
+        raise SchemaStale
+    origin.has_messages = bool(messages)
+    return rows[0]
+
+
+async def _upsert(session: Session, table: EntityTable, plan: Plan) -> Row | None:
+    expected = plan.expected_version
+    if not plan.values or expected == 0:
+        return None
+    sql = _statement(session, table, ("upsert", tuple(plan.values), expected is not None))
+    if sql is None:
+        return None
+    origin = plan.origin
+    kept = (clock.timestamp(), origin.actor, origin.comment, table.generation)
+    last = () if expected is None else (expected,)
+    try:
+        rows = await session.run(sql, (plan.key, *plan.values.values(), *kept, *last))
+    except UniqueViolation:
+        # Of another field, or of a row that was removed at this moment: the unit of work tells them apart.
+        return None
+    return rows[0] if rows else None
+
+
+def _statement(session: Session, table: EntityTable, shape: tuple[Any, ...]) -> str | None:
+    if shape in table.statements:
+        found: str | None = table.statements[shape]
+        return found
+    what, names, more = shape
+    dialect = session.dialect
+    if what == "create":
+        return table.keep(shape, dialect.create_statement(table, names, more))
+    return table.keep(shape, dialect.upsert_statement(table, names, expected=more))
+
+
+def _messages(table: EntityTable, plan: Plan, id: str, now: str) -> Sequence[Message]:
+    """What the recorders say of a row that is about to be made."""
+    origin = plan.origin
+    after: dict[str, Any] = dict.fromkeys(table.columns)
+    for name in plan.values:
+        value = plan.given[name]
+        after[name] = None if value is None else as_kind(table.columns[name].kind, value)
+    after |= {"id": id, "created_at": now, "updated_at": now, "_version": 1}
+    after |= {"created_by": origin.actor, "updated_by": origin.actor}
+    return origin.said(table, Change.CREATE, now, id, 1, None, after)

@@ -1,0 +1,158 @@
+"""PostgreSQL over asyncpg: every call is one transaction on a connection of the pool."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import asyncpg  # type: ignore[import-untyped]  # it brings no types
+
+from app_kernel.core.errors import DatabaseBusy, InvalidQuery, Unavailable
+from app_kernel.db.dialects.postgres import PostgresDialect
+from app_kernel.db.drivers.base import Driver, Lease, Row, Transaction, Unit
+from app_kernel.db.drivers.postgres_errors import FOREIGN, to_ours, writing_values
+from app_kernel.db.drivers.postgres_layout import create_layout
+from app_kernel.db.drivers.postgres_lease import PostgresLease
+from app_kernel.db.drivers.postgres_options import PostgresOptions
+from app_kernel.db.drivers.postgres_pool import PostgresPool
+from app_kernel.db.drivers.postgres_runner import PostgresRunner, Tries
+from app_kernel.db.drivers.postgres_signals import PostgresSignals, notification
+from app_kernel.db.drivers.postgres_statements import (
+    GENERATION,
+    TAKE_SCHEMA_LOCK,
+    Answer,
+    RawStatement,
+    answer,
+    defining_unit,
+    forget_unit,
+    guard,
+    with_generation,
+)
+from app_kernel.db.drivers.postgres_transaction import PostgresTransaction
+
+T = TypeVar("T")
+
+
+class PostgresDriver(Driver):
+    """One database, or one schema of it."""
+
+    dialect: PostgresDialect
+
+    def __init__(self, options: PostgresOptions) -> None:
+        # Of this database alone, because the words may name its schema.
+        self.dialect = PostgresDialect(options.schema or "public")
+        self._options = options
+        self._pool = PostgresPool(options)
+        self._runner = PostgresRunner(self._pool, options)
+        self._defining = asyncio.Lock()
+        self._signals = PostgresSignals(self._notify, None if options.pgbouncer else self._pool.connect_alone)
+
+    async def open(self) -> None:
+        self._pool.open()
+        try:
+            self.generation = await self._lay_out()
+        except BaseException:
+            # Also when the task was cancelled: nobody else knows of the connections.
+            await asyncio.shield(asyncio.create_task(self._pool.close()))
+            raise
+        self._signals.open()
+
+    async def close(self) -> None:
+        # A task of its own, because one that is cancelled midway must not leave connections behind.
+        await asyncio.shield(asyncio.create_task(self._close()))
+
+    async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
+        rows = await self._runner.single(sql, params, reads=True)
+        if observed:
+            seen = rows[0][-1] if rows else (await self._runner.single(GENERATION, (), reads=True))[0][0]
+            self.generation = max(self.generation, seen)
+        return rows
+
+    async def write(self, unit: Unit[T], generation: int, table: str) -> T:
+        with writing_values():
+            return await self._runner.transact(guard(self.dialect.table(table), generation), unit)
+
+    async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        return await self._runner.single(sql, params, reads=False)
+
+    async def define(self, unit: Unit[T]) -> T:
+        return await self._define(with_generation(unit))
+
+    async def execute(self, sql: str, params: Sequence[Any]) -> Answer:
+        raw = RawStatement(sql)
+        if raw.defines:
+            try:
+                return await self._define(defining_unit(sql, params), leaves_state=raw.leaves_state)
+            except InvalidQuery as exc:
+                if not isinstance(exc.__cause__, asyncpg.ActiveSQLTransactionError):
+                    raise
+        rows = await self._runner.single(sql, params, reads=raw.reads, leaves_state=raw.leaves_state)
+        if raw.defines:
+            # It can run outside a transaction only, such as CREATE INDEX CONCURRENTLY.
+            await self.define(forget_unit)
+        return answer(rows)
+
+    async def begin(self, seconds: float) -> Transaction:
+        tries = Tries()
+        while True:
+            connection = await self._pool.acquire()
+            transaction = PostgresTransaction(self, connection, self._pool, self._moved_on)
+            try:
+                await transaction.start(self._runner.begin, seconds)
+            except FOREIGN as exc:
+                await self._runner.give_back(connection, exc)
+                if not tries.again(exc, undone=True):
+                    raise to_ours(exc) from exc
+            except BaseException:
+                self._pool.discard(connection)
+                raise
+            else:
+                return transaction
+
+    async def build(self, sql: str) -> None:
+        await self._runner.build(sql)
+
+    async def acquire_lease(self, name: str) -> Lease | None:
+        return await PostgresLease.acquire(self._runner, name)
+
+    def signal(self, channel: str) -> None:
+        self._signals.signal(channel)
+
+    def on_signal(self, channel: str, callback: Callable[[], object]) -> Callable[[], None]:
+        return self._signals.on_signal(channel, callback)
+
+    async def _close(self) -> None:
+        await self._signals.close()
+        await self._pool.close()
+
+    async def _lay_out(self) -> int:
+        connection = await self._pool.acquire()
+        try:
+            return await create_layout(connection, self.dialect, self._options.schema, self._runner.begin)
+        except FOREIGN as exc:
+            ours = to_ours(exc)
+            raise (
+                ours if isinstance(ours, Unavailable) else Unavailable(f"The database cannot be used: {ours}")
+            ) from exc
+        finally:
+            # Closed, unless it all went well: a transaction is open in it then.
+            self._pool.release(connection)
+
+    async def _define(self, unit: Unit[tuple[T, int]], *, leaves_state: bool = False) -> T:
+        # Those of this process wait here, not in the server, where each would keep a connection from everybody else.
+        try:
+            async with asyncio.timeout(self._options.statement_timeout):
+                await self._defining.acquire()
+        except TimeoutError as exc:
+            raise DatabaseBusy("The schema of the database is being changed all the time; try again.") from exc
+        try:
+            result, generation = await self._runner.transact(TAKE_SCHEMA_LOCK, unit, leaves_state=leaves_state)
+        finally:
+            self._defining.release()
+        self._moved_on(generation)
+        return result
+
+    def _moved_on(self, generation: int) -> None:
+        self.generation = max(self.generation, generation)
+
+    async def _notify(self, payloads: list[str]) -> None:
+        await self._runner.script(notification(payloads))

@@ -1,0 +1,82 @@
+"""What waits, and what no receiver took: listed with the reason, and sent again by hand under the same id."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from app_kernel.core.errors import InvalidQuery
+from app_kernel.core.ports import EntityStore
+from app_kernel.db.outbox.rows import decode_body
+
+_LIST = (
+    "SELECT [id], [topic], [key], [body], [created_at], [died_at], [attempts], [reason] FROM [kernel_dead_letters]"
+    " WHERE [topic] = COALESCE(CAST(? AS TEXT), [topic]) ORDER BY [died_at] DESC, [id] DESC LIMIT ?"
+)
+_WAITING = (
+    "SELECT [topic], COUNT(*), MIN([created_at]) FROM [kernel_outbox] WHERE [batch] IS NULL"
+    " GROUP BY [topic] ORDER BY [topic]"
+)
+_RETRY = (
+    "INSERT INTO [kernel_outbox] ([id], [topic], [key], [body], [created_at])"
+    " SELECT [id], [topic], [key], [body], [created_at] FROM [kernel_dead_letters] WHERE [id] = ? RETURNING [id]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message and how it died."""
+
+    id: str
+    topic: str
+    key: str
+    body: dict[str, Any] | None
+    """None when it is no JSON object."""
+    created_at: str
+    died_at: str
+    attempts: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The messages of one topic that have not left."""
+
+    topic: str
+    unsent: int
+    oldest_at: str
+
+
+async def list_waiting(db: EntityStore) -> list[Waiting]:
+    """What has not left this database, by topic."""
+    rows = await db.privileged.execute(_WAITING)
+    return [Waiting(row[0], row[1], row[2]) for row in rows]
+
+
+async def list_dead_letters(db: EntityStore, *, topic: str | None = None, limit: int = 100) -> list[DeadLetter]:
+    """Dead letters of this database, the latest first; of one topic or of all."""
+    if type(limit) is not int or limit < 0:
+        raise InvalidQuery("limit is a whole number from 0.")
+    rows = await db.privileged.execute(_LIST, (topic, limit))
+    return [
+        DeadLetter(
+            id=row["id"],
+            topic=row["topic"],
+            key=row["key"],
+            body=decode_body(row["body"]),
+            created_at=row["created_at"],
+            died_at=row["died_at"],
+            attempts=row["attempts"],
+            reason=row["reason"],
+        )
+        for row in rows
+    ]
+
+
+async def retry_dead_letter(db: EntityStore, id: str) -> bool:
+    """Sends a dead letter again, under its own id, behind what waits already; False when there is none of this id.
+
+    A receiver that had written it after all drops it. The order among messages of its key is not kept.
+    """
+    async with db.transaction():
+        rows = await db.privileged.execute(_RETRY, (id,))
+        await db.privileged.execute("DELETE FROM [kernel_dead_letters] WHERE [id] = ?", (id,))
+    return bool(rows)

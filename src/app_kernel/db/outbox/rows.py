@@ -1,0 +1,227 @@
+"""The outbox's own tables, as statements: rows that wait, rows that were sent, dead letters, and the relay's memory.
+
+A row is claimed because it is unsent, in the order of its number within its topic, and never because its number is
+above one seen before: numbers commit out of order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from app_kernel.core import clock
+from app_kernel.core.outbox import Message
+from app_kernel.db.drivers.base import ANY_GENERATION, Driver, Row, Statement, Work
+from app_kernel.db.portable import compile_raw
+
+KEPT_SENT = timedelta(hours=24)
+"""How long a sent row can be sent again, should Redis lose what it was given."""
+KEPT_INBOX = timedelta(days=7)
+"""How long a receiver knows a message that comes again."""
+PRUNED_AT_ONCE = 1000
+RESENT_AT_ONCE = 5000
+
+_PRUNE_OUTBOX = (
+    "DELETE FROM [kernel_outbox] WHERE [seq] IN (SELECT [seq] FROM [kernel_outbox]"
+    " WHERE [batch] IS NOT NULL AND [sent_at] < ? ORDER BY [sent_at] LIMIT ?) RETURNING [seq]"
+)
+_PRUNE_INBOX = (
+    "DELETE FROM [kernel_inbox] WHERE [id] IN (SELECT [id] FROM [kernel_inbox]"
+    " WHERE [received_at] < ? ORDER BY [received_at] LIMIT ?) RETURNING [id]"
+)
+_BURY = (
+    "INSERT INTO [kernel_dead_letters] ([id], [topic], [key], [body], [created_at], [died_at], [attempts], [reason])"
+    " SELECT [id], [topic], [key], [body], [created_at], CAST(? AS TEXT), [attempts] + 1, CAST(? AS TEXT)"
+    " FROM [kernel_outbox] WHERE [seq] = ? ON CONFLICT DO NOTHING"
+)
+_FIRST_MEMORY = (
+    "INSERT INTO [kernel_relay] ([name], [value]) VALUES ('database_id', ?), ('batch', '0') ON CONFLICT DO NOTHING"
+)
+_SEND_AGAIN = (
+    "UPDATE [kernel_outbox] SET [batch] = NULL, [sent_at] = NULL WHERE [seq] IN (SELECT [seq] FROM [kernel_outbox]"
+    " WHERE [batch] > ? AND [sent_at] > ? ORDER BY [sent_at] LIMIT ?) RETURNING [seq]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """An unsent row."""
+
+    seq: int
+    message: Message
+    attempts: int
+    """How often a receiver has failed with it."""
+    is_readable: bool = True
+    """Whether its body is a JSON object; nothing of the kernel's own writes another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What has not left yet."""
+
+    unsent: int
+    oldest_seconds: float
+    """Age of the oldest unsent row; 0 when there is none."""
+    dead: int
+    """Dead letters in this database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """How far this database has fed Redis."""
+
+    database_id: str
+    batch: int
+    """The number of the latest batch that Redis has; 0 before the first."""
+
+
+class OutboxRows:
+    """The statements over one database's outbox."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    async def topics(self) -> list[str]:
+        """The topics of unsent rows."""
+        rows = await self._fetch("SELECT DISTINCT [topic] FROM [kernel_outbox] WHERE [batch] IS NULL")
+        return [str(row[0]) for row in rows]
+
+    async def unsent(self, topic: str, after: int, limit: int) -> list[OutboxRow]:
+        """Unsent rows of a topic with numbers above `after`, in their order."""
+        rows = await self._fetch(
+            "SELECT [seq], [id], [topic], [key], [body], [created_at], [attempts] FROM [kernel_outbox]"
+            " WHERE [batch] IS NULL AND [topic] = ? AND [seq] > ? ORDER BY [seq] LIMIT ?",
+            topic,
+            after,
+            limit,
+        )
+        return [_outbox_row(row) for row in rows]
+
+    async def remove(self, seqs: Sequence[int]) -> None:
+        """Forgets rows whose receiver has committed them."""
+        await self._write(_matching("DELETE FROM [kernel_outbox] WHERE [seq] IN", seqs))
+
+    async def mark_sent(self, seqs: Sequence[int], batch: int) -> None:
+        """Rows that Redis has as this batch, which is the latest from now on."""
+        sql, numbers = _matching(
+            "UPDATE [kernel_outbox] SET [batch] = ?, [sent_at] = ? WHERE [batch] IS NULL AND [seq] IN", seqs
+        )
+        await self._write((sql, (batch, clock.timestamp(), *numbers)), _set_memory("batch", str(batch)))
+
+    async def count_attempt(self, seq: int) -> None:
+        """One more failure of a receiver with this row."""
+        await self._write(("UPDATE [kernel_outbox] SET [attempts] = [attempts] + 1 WHERE [seq] = ?", (seq,)))
+
+    async def bury(self, seq: int, reason: str) -> None:
+        """Turns a row into a dead letter."""
+        await self._write(
+            (_BURY, (clock.timestamp(), reason, seq)), ("DELETE FROM [kernel_outbox] WHERE [seq] = ?", (seq,))
+        )
+
+    async def epoch(self) -> Epoch:
+        """Who this database is to Redis, and the latest batch; makes up an identity where there is none."""
+        found = await self._memory()
+        if "database_id" not in found:
+            mine = clock.new_id()
+            await self._write((_FIRST_MEMORY, (mine,)))
+            found = await self._memory()
+        return Epoch(found["database_id"], int(found["batch"]))
+
+    async def set_batch(self, batch: int) -> None:
+        """The latest batch that Redis has."""
+        await self._write(_set_memory("batch", str(batch)))
+
+    async def send_again(self, after_batch: int) -> int:
+        """Makes what was sent in later batches unsent, as far as it is kept; the number of rows.
+
+        In steps, each a commit of its own: one that is broken off has only to be done again.
+        """
+        count, oldest = 0, clock.to_text(clock.now() - KEPT_SENT)
+        while True:
+            again = len(await self._run(_SEND_AGAIN, after_batch, oldest, RESENT_AT_ONCE))
+            count += again
+            if again < RESENT_AT_ONCE:
+                return count
+
+    async def prune(self) -> None:
+        """Removes sent rows and remembered ids that are past their time, some in each commit."""
+        for sql, kept in ((_PRUNE_OUTBOX, KEPT_SENT), (_PRUNE_INBOX, KEPT_INBOX)):
+            oldest = clock.to_text(clock.now() - kept)
+            while len(await self._run(sql, oldest, PRUNED_AT_ONCE)) == PRUNED_AT_ONCE:
+                pass
+
+    async def lag(self) -> Lag:
+        """What has not left yet."""
+        rows = await self._fetch(
+            "SELECT COUNT(*), MIN([created_at]), (SELECT COUNT(*) FROM [kernel_dead_letters])"
+            " FROM [kernel_outbox] WHERE [batch] IS NULL"
+        )
+        unsent, oldest, dead = rows[0][:3]
+        return Lag(int(unsent), seconds_since(oldest) if oldest else 0.0, int(dead))
+
+    async def oldest_seconds(self) -> float:
+        """Age of the oldest unsent row in seconds; 0 when there is none."""
+        rows = await self._fetch("SELECT MIN([created_at]) FROM [kernel_outbox] WHERE [batch] IS NULL")
+        return seconds_since(rows[0][0]) if rows[0][0] else 0.0
+
+    async def _memory(self) -> dict[str, str]:
+        return {str(row[0]): str(row[1]) for row in await self._fetch("SELECT [name], [value] FROM [kernel_relay]")}
+
+    async def _fetch(self, sql: str, *params: Any) -> list[Row]:
+        return await self._driver.fetch(compile_raw(sql, self._driver.dialect), params)
+
+    async def _run(self, sql: str, *params: Any) -> list[Row]:
+        return await self._driver.run(compile_raw(sql, self._driver.dialect), params)
+
+    async def _write(self, *statements: Statement) -> None:
+        """All of the statements in one commit."""
+        compiled = [(compile_raw(sql, self._driver.dialect), params) for sql, params in statements]
+
+        def work() -> Work[None]:
+            for statement in compiled:  # noqa: UP028 - a generator with `yield from` over a list cannot be sent rows
+                yield statement
+
+        await self._driver.write(work, ANY_GENERATION, "kernel_outbox")
+
+
+def padded(values: Sequence[Any]) -> list[Any]:
+    """The values, the last one repeated up to a power of two: few lengths make few statements to prepare."""
+    length = 1 << (len(values) - 1).bit_length()
+    return [*values, *[values[-1]] * (length - len(values))]
+
+
+def seconds_since(timestamp: str) -> float:
+    """Seconds since an instant in the store's text form; 0 for one that is still to come."""
+    return max(0.0, clock.epoch() - datetime.fromisoformat(timestamp).timestamp())
+
+
+def encode_body(body: Mapping[str, Any]) -> str:
+    """A message's body as it is stored and sent."""
+    return orjson.dumps(body).decode()
+
+
+def decode_body(text: str | bytes) -> dict[str, Any] | None:
+    """A message's body; None for a text that is no JSON object."""
+    try:
+        body = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _outbox_row(row: Row) -> OutboxRow:
+    seq, id, topic, key, text, created_at, attempts = row[:7]
+    body = decode_body(text)
+    message = Message(topic=topic, body=body or {}, key=key, id=id, created_at=created_at)
+    return OutboxRow(int(seq), message, int(attempts), body is not None)
+
+
+def _matching(sql: str, seqs: Sequence[int]) -> Statement:
+    numbers = padded(list(seqs))
+    return f"{sql} ({', '.join('?' * len(numbers))})", tuple(numbers)
+
+
+def _set_memory(name: str, value: str) -> Statement:
+    return "UPDATE [kernel_relay] SET [value] = ? WHERE [name] = ?", (value, name)

@@ -1,0 +1,134 @@
+"""A signal wakes every process that listens, many at once are one, and a listener survives its connection."""
+
+import asyncio
+
+import pytest
+
+from tests.db.postgres_tools import place_on, until
+
+
+@pytest.fixture
+async def place(postgres_url):
+    async with place_on(postgres_url) as fresh:
+        yield fresh
+
+
+class Ear:
+    """Counts the signals that a driver hears on a channel."""
+
+    def __init__(self, driver, channel):
+        self.count = 0
+        self.heard = asyncio.Event()
+        self.end = driver.on_signal(channel, self)
+
+    def __call__(self):
+        self.count += 1
+        self.heard.set()
+
+    async def wait(self, seconds=5):
+        async with asyncio.timeout(seconds):
+            await self.heard.wait()
+        self.heard.clear()
+
+
+async def listening(place, *drivers):
+    """Returns when that many connections listen."""
+
+    async def all_do():
+        rows = await place.look(
+            "SELECT 1 FROM pg_stat_activity WHERE application_name = $1 AND query ILIKE 'LISTEN%'", place.schema
+        )
+        return len(rows) == len(drivers)
+
+    await until(all_do)
+
+
+async def test_a_signal_is_heard_in_this_and_every_other_open_database(place):
+    drivers = [await place.open() for _ in range(3)]
+    ears = [Ear(driver, "outbox") for driver in drivers]
+    deaf = Ear(drivers[1], "other")
+    await listening(place, *drivers)
+    await asyncio.sleep(0.05)
+    for ear in (*ears, deaf):
+        ear.count = 0
+        ear.heard.clear()
+    drivers[0].signal("outbox")
+    for ear in ears:
+        await ear.wait()
+    await asyncio.sleep(0.1)
+    assert [ear.count for ear in ears] == [1, 1, 1]
+    assert deaf.count == 0
+
+
+async def test_many_signals_of_one_moment_are_few(place):
+    one, other = await place.open(), await place.open()
+    here, there = Ear(one, "outbox"), Ear(other, "outbox")
+    await listening(place, one, other)
+    await asyncio.sleep(0.05)
+    here.count = there.count = 0
+    for _ in range(100):
+        one.signal("outbox")
+    await there.wait()
+    for _ in range(100):
+        one.signal("outbox")
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.2)
+    assert 1 <= there.count <= 8
+    assert here.count <= 110
+
+
+async def test_who_no_longer_listens_is_not_called(place):
+    one, other = await place.open(), await place.open()
+    ear, gone = Ear(other, "outbox"), Ear(other, "outbox")
+    await listening(place, other)
+    gone.end()
+    gone.end()
+    await asyncio.sleep(0.05)
+    gone.count = 0
+    one.signal("outbox")
+    await ear.wait()
+    assert gone.count == 0
+
+
+@pytest.mark.acceptance("DB11")
+async def test_a_listener_whose_connection_broke_listens_again_and_misses_nothing(place):
+    one, other = await place.open(), await place.open()
+    ear = Ear(other, "outbox")
+    await listening(place, other)
+    for _ in range(2):
+        ear.heard.clear()
+        await place.terminate()
+        # Whatever was said meanwhile: it is called once it listens again.
+        await ear.wait()
+        await listening(place, other)
+        await asyncio.sleep(0.05)
+        ear.heard.clear()
+        await one.fetch("SELECT 1", ())
+        before = ear.count
+        one.signal("outbox")
+        await ear.wait()
+        assert ear.count > before
+
+
+async def test_a_signal_never_raises_and_never_blocks(place):
+    driver = await place.open(pool_size=1, pool_timeout=0.1)
+    ear = Ear(driver, "outbox")
+    transaction = await driver.begin(5)
+    driver.signal("outbox")
+    driver.signal("a channel with 'quotes' and \0")
+    await ear.wait()
+    await asyncio.sleep(0.2)
+    await transaction.rollback()
+    await driver.close()
+    called = ear.count
+    driver.signal("outbox")
+    await asyncio.sleep(0)
+    assert ear.count == called
+
+
+async def test_behind_a_pooler_nobody_listens_and_a_signal_stays_in_the_process(place):
+    driver = await place.open(pgbouncer="true")
+    ear = Ear(driver, "outbox")
+    driver.signal("outbox")
+    await ear.wait()
+    assert len(await place.backends()) == 1

@@ -1,0 +1,323 @@
+"""In a transaction of the caller's a call that fails takes back only itself, and the whole ends in time."""
+
+import asyncio
+
+import pytest
+
+from app_kernel.core.errors import (
+    ConnectionLost,
+    DatabaseClosed,
+    InvalidQuery,
+    QueryTimeout,
+    TransactionInOtherTask,
+    TransactionTimeout,
+    UniqueViolation,
+    VersionConflict,
+)
+from app_kernel.db.drivers.base import ANY_GENERATION
+from app_kernel.db.errors import MissingColumn, MissingTable, SchemaStale
+from tests.db.postgres_tools import failing_unit, place_on, unit, until
+
+INSERT = "INSERT INTO notes (id, x) VALUES ($1, $2)"
+ALL = "SELECT id, x FROM notes ORDER BY id"
+
+
+@pytest.fixture
+async def place(postgres_url):
+    async with place_on(postgres_url) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def driver(place):
+    opened = await place.open(pool_size=2)
+    await opened.execute("CREATE TABLE notes (id text PRIMARY KEY, x bigint)", ())
+    return opened
+
+
+async def rows(session):
+    return [tuple(row) for row in await session.fetch(ALL, ())]
+
+
+async def are_idle(place):
+    return {state for _, state in await place.backends()} <= {"idle"}
+
+
+async def test_it_reads_its_own_writes_and_others_see_them_after_the_commit(place, driver):
+    transaction = await driver.begin(5)
+    await transaction.run(INSERT, ("a", 1))
+    await transaction.write(unit((INSERT, "b", 2)), driver.generation, "notes")
+    assert await rows(transaction) == [("a", 1), ("b", 2)]
+    assert await rows(driver) == []
+    await transaction.commit()
+    assert await rows(driver) == [("a", 1), ("b", 2)]
+    assert await are_idle(place)
+
+
+async def test_a_rollback_leaves_nothing_and_may_be_repeated(place, driver):
+    transaction = await driver.begin(5)
+    await transaction.run(INSERT, ("a", 1))
+    await transaction.rollback()
+    await transaction.rollback()
+    with pytest.raises(DatabaseClosed, match="rolled back"):
+        await transaction.commit()
+    assert await rows(driver) == []
+    assert await are_idle(place)
+
+
+FAILURES = {
+    "a unique field": (lambda t: t.run(INSERT, ("a", 9)), UniqueViolation),
+    "a read of no table": (lambda t: t.fetch("SELECT 1 FROM nothing", ()), MissingTable),
+    "a read of no column": (lambda t: t.fetch("SELECT nothing FROM notes", ()), MissingColumn),
+    "a read of nonsense": (lambda t: t.fetch("SELEC", ()), InvalidQuery),
+    "a parameter of another type": (lambda t: t.run(INSERT, ("z", "text")), InvalidQuery),
+    "a wrong number of parameters": (lambda t: t.fetch(ALL, (1,)), InvalidQuery),
+    "a unit that fails midway": (lambda t: t.write(unit((INSERT, "z", 1), (INSERT, "a", 1)), -1, ""), UniqueViolation),
+    "a unit that raises": (
+        lambda t: t.write(failing_unit(VersionConflict(), (INSERT, "z", 1)), -1, ""),
+        VersionConflict,
+    ),
+    "a unit that raises anything": (lambda t: t.write(failing_unit(KeyError(), (INSERT, "z", 1)), -1, ""), KeyError),
+    "another generation": (lambda t: t.write(unit((INSERT, "z", 1)), 99, "notes"), SchemaStale),
+    "no such table": (lambda t: t.write(unit((INSERT, "z", 1)), t.generation, "nothing"), MissingTable),
+    "a definition that fails": (
+        lambda t: t.define(unit(("CREATE TABLE made (i int)",), (INSERT, "a", 1))),
+        UniqueViolation,
+    ),
+    "a raw definition that fails": (lambda t: t.execute("CREATE TABLE notes (i int)", ()), InvalidQuery),
+    "several statements": (lambda t: t.execute("DELETE FROM notes; SELECT 1", ()), InvalidQuery),
+    "an end of the transaction": (lambda t: t.execute("COMMIT", ()), InvalidQuery),
+    "what no transaction may do": (lambda t: t.execute("CREATE INDEX CONCURRENTLY ON notes (x)", ()), InvalidQuery),
+    "a statement that is too slow": (lambda t: t.execute("SELECT pg_sleep(9)", ()), QueryTimeout),
+}
+
+
+@pytest.mark.parametrize("written", ["nothing", "a write", "a unit", "a nested write"])
+@pytest.mark.parametrize("case", FAILURES)
+async def test_a_call_that_fails_takes_back_only_itself(place, driver, case, written):
+    call, error = FAILURES[case]
+    slow = case == "a statement that is too slow"
+    session = await place.open(pool_size=1, statement_timeout=0.3) if slow else driver
+    transaction = await session.begin(5)
+    await transaction.run(INSERT, ("a", 1))
+    if written == "nothing":
+        await rows(transaction)
+    elif written == "a write":
+        await transaction.run(INSERT, ("b", 1))
+    elif written == "a unit":
+        await transaction.write(unit((INSERT, "b", 1)), ANY_GENERATION, "notes")
+    else:
+        await transaction.begin_nested()
+        await transaction.run(INSERT, ("b", 1))
+        await transaction.end_nested(keep=True)
+    before = [("a", 1)] if written == "nothing" else [("a", 1), ("b", 1)]
+    with pytest.raises(error):
+        await call(transaction)
+    assert await rows(transaction) == before
+    with pytest.raises(error):
+        await call(transaction)
+    await transaction.run(INSERT, ("c", 3))
+    await transaction.commit()
+    assert await rows(session) == [*before, ("c", 3)]
+    assert await are_idle(place)
+
+
+async def test_a_cancelled_call_takes_back_only_itself_and_ends_on_the_server(place, driver):
+    transaction = await driver.begin(5)
+    await transaction.run(INSERT, ("a", 1))
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await transaction.write(unit((INSERT, "b", 2), ("SELECT pg_sleep(9)",)), ANY_GENERATION, "notes")
+    assert await rows(transaction) == [("a", 1)]
+    assert asyncio.get_running_loop().time() - began < 5
+    await transaction.commit()
+    assert await rows(driver) == [("a", 1)]
+
+
+async def test_savepoints_nest_and_take_the_generation_back_too(place, driver):
+    transaction = await driver.begin(5)
+    before = transaction.generation
+    await transaction.run(INSERT, ("a", 1))
+    await transaction.begin_nested()
+    await transaction.run(INSERT, ("b", 2))
+    await transaction.begin_nested()
+    await transaction.execute("ALTER TABLE notes ADD COLUMN color text", ())
+    assert transaction.generation == before + 1
+    await transaction.run("UPDATE notes SET color = 'red'", ())
+    await transaction.end_nested(keep=False)
+    assert transaction.generation == before
+    with pytest.raises(MissingColumn):
+        await transaction.fetch("SELECT color FROM notes", ())
+    await transaction.begin_nested()
+    await transaction.run(INSERT, ("c", 3))
+    await transaction.end_nested(keep=True)
+    await transaction.end_nested(keep=True)
+    await transaction.begin_nested()
+    await transaction.run("DELETE FROM notes", ())
+    await transaction.end_nested(keep=False)
+    await transaction.commit()
+    assert await rows(driver) == [("a", 1), ("b", 2), ("c", 3)]
+    assert driver.generation == before
+
+
+async def test_a_definition_inside_is_seen_by_others_after_the_commit_only(place, driver):
+    before = driver.generation
+    transaction = await driver.begin(5)
+    await transaction.execute("ALTER TABLE notes ADD COLUMN color text", ())
+    assert (transaction.generation, driver.generation) == (before + 1, before)
+    await transaction.rollback()
+    assert driver.generation == before
+    transaction = await driver.begin(5)
+    await transaction.execute("ALTER TABLE notes ALTER COLUMN x TYPE text", ())
+    await transaction.run("INSERT INTO notes (id, x) VALUES ($1, $2)", ("a", "text"))
+    await transaction.commit()
+    assert driver.generation == before + 1
+    assert await rows(driver) == [("a", "text")]
+
+
+async def test_statements_prepared_before_a_type_changed_are_prepared_anew_inside_too(place):
+    driver = await place.open(pool_size=1)
+    await driver.execute("CREATE TABLE notes (id text PRIMARY KEY, x bigint)", ())
+    await driver.run(INSERT, ("a", 1))
+    assert await rows(driver) == [("a", 1)]
+    await place.onlooker.execute("ALTER TABLE notes ALTER COLUMN x TYPE text")
+    transaction = await driver.begin(5)
+    await transaction.run("UPDATE notes SET id = 'b'", ())
+    assert await rows(transaction) == [("b", "1")]
+    await transaction.run(INSERT, ("c", "text"))
+    await transaction.write(unit((INSERT, "d", "text")), ANY_GENERATION, "notes")
+    await transaction.commit()
+    assert await rows(driver) == [("b", "1"), ("c", "text"), ("d", "text")]
+
+
+@pytest.mark.acceptance("DB11")
+async def test_a_transaction_that_is_open_too_long_is_rolled_back_by_itself(place, driver):
+    transaction = await driver.begin(0.3)
+    await transaction.run(INSERT, ("a", 1))
+    await until(lambda: are_idle(place))
+    for call in (transaction.commit(), transaction.fetch(ALL, ()), transaction.begin_nested()):
+        with pytest.raises(TransactionTimeout):
+            await call
+    await transaction.rollback()
+    assert await rows(driver) == []
+
+
+@pytest.mark.acceptance("DB11")
+@pytest.mark.parametrize("how", ["fetch", "write"])
+async def test_a_statement_that_outlasts_the_transaction_ends_with_it_on_the_server_too(place, driver, how):
+    transaction = await driver.begin(0.3)
+    await transaction.run(INSERT, ("a", 1))
+    began = asyncio.get_running_loop().time()
+    slow = unit((INSERT, "b", 2), ("SELECT pg_sleep(20)",))
+    call = {
+        "fetch": lambda: transaction.fetch("SELECT pg_sleep(20)", ()),
+        "write": lambda: transaction.write(slow, ANY_GENERATION, "notes"),
+    }[how]
+    with pytest.raises(TransactionTimeout):
+        await call()
+    assert asyncio.get_running_loop().time() - began < 5
+    with pytest.raises(TransactionTimeout):
+        await transaction.commit()
+    await until(lambda: are_idle(place), 2)
+    assert await rows(driver) == []
+
+
+@pytest.mark.acceptance("DB11")
+async def test_the_server_ends_a_transaction_whose_process_does_not_come_back(place, driver):
+    transaction = await driver.begin(0.3)
+    transaction._timer.cancel()
+    await transaction.run(INSERT, ("a", 1))
+    await until(lambda: are_idle(place), 4)
+    with pytest.raises((TransactionTimeout, ConnectionLost)):
+        await transaction.commit()
+    assert await rows(driver) == []
+
+
+@pytest.mark.acceptance("DB11")
+@pytest.mark.parametrize("call", ["fetch", "run", "commit", "begin_nested"])
+async def test_a_transaction_whose_connection_broke_never_pretends(place, driver, call):
+    transaction = await driver.begin(5)
+    await transaction.run(INSERT, ("a", 1))
+    await place.terminate()
+    calls = {
+        "fetch": lambda: transaction.fetch(ALL, ()),
+        "run": lambda: transaction.run(INSERT, ("b", 1)),
+        "commit": transaction.commit,
+        "begin_nested": transaction.begin_nested,
+    }
+    with pytest.raises(ConnectionLost):
+        await calls[call]()
+    for again in (*calls.values(), lambda: transaction.end_nested(keep=True)):
+        with pytest.raises(ConnectionLost):
+            await again()
+    await transaction.rollback()
+    assert await rows(driver) == []
+
+
+async def test_a_commit_that_is_cancelled_still_ends_it(place, driver):
+    for number in range(20):
+        transaction = await driver.begin(5)
+        await transaction.run(INSERT, (str(number), number))
+        task = asyncio.create_task(transaction.commit())
+        await asyncio.sleep(number % 4 / 4000)
+        task.cancel()
+        await asyncio.wait([task])
+        with pytest.raises(DatabaseClosed, match="committed"):
+            await transaction.fetch(ALL, ())
+    assert len(await rows(driver)) == 20
+    assert await are_idle(place)
+
+
+async def test_a_deferred_constraint_fails_at_the_commit_and_nothing_is_kept(place, driver):
+    await driver.execute("CREATE TABLE owed (id text UNIQUE DEFERRABLE INITIALLY DEFERRED)", ())
+    transaction = await driver.begin(5)
+    for _ in range(2):
+        await transaction.run("INSERT INTO owed VALUES ('a')", ())
+    with pytest.raises(UniqueViolation):
+        await transaction.commit()
+    with pytest.raises(UniqueViolation):
+        await transaction.fetch(ALL, ())
+    assert [tuple(row) for row in await driver.fetch("SELECT * FROM owed", ())] == []
+    assert await are_idle(place)
+
+
+async def test_two_tasks_cannot_use_one_transaction_at_the_same_time(driver):
+    transaction = await driver.begin(5)
+    slow = asyncio.create_task(transaction.fetch("SELECT pg_sleep(0.2)", ()))
+    await asyncio.sleep(0)
+    with pytest.raises(TransactionInOtherTask):
+        await transaction.fetch(ALL, ())
+    await slow
+    await transaction.commit()
+
+
+async def test_a_rollback_while_a_call_is_under_way_ends_both(place, driver):
+    transaction = await driver.begin(5)
+    await transaction.run(INSERT, ("a", 1))
+    slow = asyncio.create_task(transaction.fetch("SELECT pg_sleep(20)", ()))
+    await asyncio.sleep(0.05)
+    await transaction.rollback()
+    with pytest.raises(DatabaseClosed):
+        await slow
+    await until(lambda: are_idle(place), 3)
+    assert await rows(driver) == []
+
+
+async def test_a_transaction_begins_on_a_live_connection_after_the_server_dropped_the_idle_ones(place, driver):
+    await asyncio.gather(*(driver.fetch("SELECT pg_sleep(0.05)", ()) for _ in range(2)))
+    await place.terminate()
+    transaction = await driver.begin(5)
+    await transaction.run(INSERT, ("a", 1))
+    await transaction.commit()
+    assert await rows(driver) == [("a", 1)]
+
+
+async def test_a_connection_that_may_keep_something_of_a_transaction_is_not_used_again(place):
+    driver = await place.open(pool_size=1)
+    before = await place.backends()
+    transaction = await driver.begin(5)
+    await transaction.execute("SELECT set_config('work_mem', '5MB', false)", ())
+    await transaction.commit()
+    assert [tuple(row) for row in await driver.fetch("SHOW work_mem", ())] != [("5MB",)]
+    assert await place.backends() != before

@@ -1,0 +1,110 @@
+"""The Redis client of a service: bounded in time and connections, and known to Redis by the service's name."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.exceptions
+from fastapi import APIRouter, Depends
+
+from app_kernel import redis_client
+from app_kernel.redis_wire import create_redis
+from app_kernel.testing import kernel_client
+from tests.redis_server import own_redis
+from tests.small_service import serving, small_app
+
+router = APIRouter()
+
+
+@router.get("/stored")
+async def stored(store: Any = Depends(redis_client)) -> Any:
+    if store is None:
+        return "no Redis"
+    await store.set("k", "v", px=10_000)
+    return (await store.get("k")).decode()
+
+
+async def test_a_route_is_given_the_client_of_the_service(redis_url: str) -> None:
+    app = small_app(router, redis_url=redis_url)
+    async with kernel_client(app, database=None) as client:
+        assert (await client.get("/stored")).json() == "v"
+        names = [entry["name"] for entry in await client.kernel.redis.client_list()]
+        assert "app-kernel:small" in names
+        assert (await client.get("/readyz")).json()["components"]["redis"] == "ok"
+    assert client.kernel.redis is None
+
+
+async def test_without_redis_a_route_is_given_none() -> None:
+    async with serving(router) as client:
+        assert (await client.get("/stored")).json() == "no Redis"
+        assert "redis" not in (await client.get("/readyz")).json()["components"]
+
+
+async def test_in_a_test_a_service_has_only_the_redis_that_the_test_names(redis_url: str) -> None:
+    app = small_app(router, redis_url="redis://redis.production.example")
+    async with kernel_client(app) as client:
+        assert (await client.get("/stored")).json() == "no Redis"
+    async with kernel_client(app, redis_url=redis_url) as client:
+        assert (await client.get("/stored")).json() == "v"
+
+
+async def test_the_name_of_a_service_may_have_spaces(redis_url: str) -> None:
+    client = create_redis(redis_url, "my shop\nü")
+    try:
+        assert await client.client_getname() == "app-kernel:my_shop_"
+    finally:
+        await client.aclose()
+
+
+async def test_the_connections_of_a_process_are_bounded(redis_url: str) -> None:
+    client = create_redis(f"{redis_url}?max_connections=3", "bounded")
+    try:
+        assert await asyncio.gather(*(client.ping() for _ in range(50))) == [True] * 50
+        own = [entry for entry in await client.client_list() if entry["name"] == "app-kernel:bounded"]
+        assert len(own) == 3
+    finally:
+        await client.aclose()
+
+
+async def test_a_redis_that_hangs_fails_a_command_within_seconds(tmp_path: Path) -> None:
+    async with own_redis(tmp_path) as server:
+        await server.start()
+        client = create_redis(f"{server.url}?socket_timeout=0.2", "small")
+        try:
+            await client.ping()
+            server.pause(signal.SIGSTOP)
+            began = time.monotonic()
+            with pytest.raises(redis.exceptions.TimeoutError):
+                await client.get("k")
+            assert time.monotonic() - began < 2
+            server.pause(signal.SIGCONT)
+            assert await client.ping()
+        finally:
+            await client.aclose()
+
+
+async def test_a_redis_that_was_started_anew_is_used_without_an_error(tmp_path: Path) -> None:
+    async with own_redis(tmp_path) as server:
+        await server.start()
+        client = create_redis(server.url, "small")
+        try:
+            await client.ping()
+            server.kill()
+            await server.start()
+            assert await client.ping()
+            server.kill()
+            with pytest.raises(redis.exceptions.ConnectionError):
+                await client.ping()
+        finally:
+            await client.aclose()
+
+
+def test_a_service_without_redis_does_not_load_its_client() -> None:
+    code = "import sys, app_kernel; assert 'redis' not in sys.modules; assert 'asyncpg' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
