@@ -1,5 +1,7 @@
 """The verbs that make fields and indexes before they are needed."""
 
+import asyncio
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,8 +26,8 @@ MAX_INDEX_FIELDS = 16
 _WITHOUT_ORDER = frozenset({Kind.JSON, Kind.VARIANT})
 _SPELLED_IN_MANY_WAYS = frozenset({Kind.DECIMAL, Kind.BIGINT})
 """1.0 and 1.00 are equal, but not to an index of every database."""
-_BUILDS = 5
-"""How often an index is built anew after another process got in the way."""
+_BUILDS = 30
+"""How often a build begins anew: of two that wait for each other PostgreSQL ends one, after a second."""
 
 
 class DefinitionVerbs(Handle):
@@ -83,7 +85,10 @@ class DefinitionVerbs(Handle):
     async def _build_aside(self, scope: Scope, entity: str, index: Index) -> None:
         """Builds an index in no transaction, which does not stop others from writing."""
         schema = scope.schema
-        for _ in range(_BUILDS):
+        for attempt in range(_BUILDS):
+            if attempt:
+                # At a random moment, or those that met would meet again.
+                await asyncio.sleep(random.uniform(0, min(0.1 * attempt, 1)))  # noqa: S311 - it hides nothing
             name = await schema.missing_index(entity, index)
             if name is None:
                 return

@@ -89,9 +89,11 @@ def _compile(
     rows = source_then(dialect, table) if then else dialect.table(table.name)
     source = f"{dialect.generation_column} FROM {rows}{where}"
     terms, ordered = compile_order(order_by or "", table.columns, dialect)
+    # Ties go the way of the last term, so that an index read from either end has the rows in this order.
+    descending = terms.endswith((" DESC", " DESC NULLS LAST"))
     for tie in ("id", "_version") if is_history else ("id",):
         if tie not in ordered and table.has(tie):
-            term = dialect.order_term(table.columns[tie], table.columns[tie].kind, descending=False)
+            term = dialect.order_term(table.columns[tie], table.columns[tie].kind, descending=descending)
             terms = f"{terms}, {term}" if terms else term
     select = f"SELECT {dialect.read_list(table)}{source}"
     # Sorting the few rows that came is cheaper than having the database sort them; an adopted id may be anything.

@@ -72,15 +72,19 @@ class Session(ABC):
 
 
 class Transaction(Session):
-    """A transaction that stays open between calls. A call that fails takes back only itself, on every backend.
+    """A transaction that stays open between calls. A call that fails takes back only itself, on every backend; so does
+    one whose task is cancelled meanwhile.
 
     Once its time is over, or its connection lost, it is rolled back, and every further call raises
     TransactionTimeout or what was lost; so does `commit`, which therefore never pretends.
     """
 
+    committed: bool = False
+    """Whether the commit is known to have succeeded."""
+
     @abstractmethod
     async def commit(self) -> None:
-        """Commits and ends it. A task that is cancelled meanwhile still leaves it ended."""
+        """Commits and ends it. A task that is cancelled meanwhile still leaves it ended, and `committed` true or not."""
 
     @abstractmethod
     async def rollback(self) -> None:
@@ -88,11 +92,17 @@ class Transaction(Session):
 
     @abstractmethod
     async def begin_nested(self) -> None:
-        """Sets a savepoint, inside the one before it if that is still open."""
+        """Sets a savepoint, inside the one before it if that is still open.
+
+        When it raises, also because its task was cancelled, no savepoint of it is left.
+        """
 
     @abstractmethod
     async def end_nested(self, *, keep: bool) -> None:
-        """Ends the latest savepoint: keeps what was done since, or takes it back, the schema's generation included."""
+        """Ends the latest savepoint: keeps what was done since, or takes it back, the schema's generation included.
+
+        A task that is cancelled meanwhile still leaves it ended, and `generation` right.
+        """
 
 
 class Lease(ABC):
