@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from app_kernel.core.errors import QueryTimeout, UniqueViolation
+from app_kernel.core.errors import DatabaseBusy, QueryTimeout, UniqueViolation
 from tests.db.sqlite_tools import COUNTING, Gate, names, opened, until
 
 ENDLESS_INSERT = (
@@ -210,3 +210,29 @@ async def test_a_raw_statement_that_takes_too_long_is_ended_and_leaves_nothing(t
         assert time.monotonic() - began < 5
         assert await db.count_entities("notes") == 1
         assert (await db.save_entity("notes", {"id": "b", "n": 2}))["n"] == 2
+
+
+async def test_a_write_waits_for_a_long_transaction_of_its_own_process_as_long_as_for_another(tmp_path):
+    """Refused while it waits, it is not done later; and one that has begun is not refused."""
+    async with opened(tmp_path, busy_seconds=0.2) as (db, driver):
+        await db.save_entity("notes", {"id": "0", "n": 0})
+        inside, leave = asyncio.Event(), asyncio.Event()
+
+        async def long() -> None:
+            async with db.transaction(seconds=60):
+                await db.save_entity("notes", {"id": "long", "n": 1})
+                inside.set()
+                await leave.wait()
+
+        task = asyncio.create_task(long())
+        await inside.wait()
+        with pytest.raises(DatabaseBusy):
+            await db.save_entity("notes", {"id": "refused", "n": 2})
+        with pytest.raises(DatabaseBusy):
+            async with db.transaction(seconds=60):
+                raise AssertionError
+        leave.set()
+        await task
+        await db.save_entity("notes", {"id": "after", "n": 3})
+        assert [row["id"] for row in await db.find_entities("notes")] == ["0", "after", "long"]
+        assert driver._writer._transactions == 0

@@ -12,7 +12,7 @@ PAIRED = "pairs"
 
 
 async def main(path: str) -> None:
-    """Creates, updates, adds a field, saves a group, a transaction, deletes, restores, changes a kind, purges, closes."""
+    """Creates, updates, adds a field, saves a group and a transaction, deletes, restores, changes a kind, purges."""
     async with connect_recorded(f"sqlite:///{path}") as db:
         recorder = Recorder(db, "s")
         await recorder.save("a", {"name": "first"})

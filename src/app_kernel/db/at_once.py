@@ -21,12 +21,25 @@ async def save_at_once(session: Session, table: EntityTable, plan: Plan) -> Row 
 
     Raises SchemaStale when the schema moved on.
     """
-    if not session.dialect.saves_at_once or plan.deletes or table.adopted:
+    # A column of the application's own may alter a value, which only a unit of work notices.
+    if not session.dialect.saves_at_once or plan.deletes or table.adopted or table.has_adopted_columns:
         return None
-    if plan.key is None:
-        return await _create(session, table, plan)
-    # What left a row is told from what it was before, which only a unit of work reads.
-    return None if plan.origin.hears(table) else await _upsert(session, table, plan)
+    hears = plan.origin.hears(table)
+    if plan.key is not None:
+        # What a change did is told from what the row was before, which only a unit of work reads.
+        return None if hears else await _upsert(session, table, plan)
+    if hears and await _has_triggers(session, table):
+        return None
+    return await _create(session, table, plan)
+
+
+async def _has_triggers(session: Session, table: EntityTable) -> bool:
+    """Whether the application may change a row on its way in, so that only the row itself tells what became of it."""
+    known: bool | None = table.statements.get("triggers")
+    if known is None:
+        rows = await session.fetch(*session.dialect.find_triggers(table.name))
+        known = table.keep("triggers", bool(rows))
+    return known
 
 
 async def _create(session: Session, table: EntityTable, plan: Plan) -> Row | None:
@@ -40,10 +53,10 @@ async def _create(session: Session, table: EntityTable, plan: Plan) -> Row | Non
         return None
     owned = (now, now, origin.actor, origin.actor, 1)
     kept = (Change.CREATE.value, now, origin.actor, origin.comment, table.generation)
+    origin.has_messages = bool(messages)
     rows = await session.run(sql, (id, *plan.values.values(), *owned, *kept, *message_values(messages)))
     if not rows:
         raise SchemaStale
-    origin.has_messages = bool(messages)
     return rows[0]
 
 

@@ -49,7 +49,8 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
 
         It commits at the end of the block and rolls back when the block raises. Inside another one it is a part that
         is taken back alone. Verbs in it see its own writes, and one that fails takes back only itself. It lasts
-        `seconds` at most. Raises TransactionTimeout, TransactionInOtherTask, DatabaseBusy, ConnectionLost.
+        `seconds` at most; a part of another one has that one's limit. Raises TransactionTimeout,
+        TransactionInOtherTask, DatabaseBusy, ConnectionLost.
         """
         limit = check_seconds(seconds)
         joined = joined_transaction(self._driver)
@@ -101,4 +102,4 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
         """
         for table in tables:
             check_entity_name(table.name, writing=True, privileged=self._privileged)
-            await self._outside.schema.ensure_table(table)
+            await self._scope().schema.ensure_table(table)

@@ -1,5 +1,6 @@
 """Transactions of the caller's: one commit for everything that is done in one task between its two ends."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,8 @@ from app_kernel.db.many_writes import ManyWrites
 from app_kernel.db.outgoing import Outgoing
 from app_kernel.db.schema import Schema
 from app_kernel.db.scope import Scope
+
+_log = logging.getLogger("app_kernel.db")
 
 OUTBOX = "outbox"
 """The signal that tells the relay of messages."""
@@ -32,12 +35,21 @@ class StoreTransaction(OpenTransaction):
         self._callbacks.append(callback)
 
     async def end(self) -> None:
-        """Commits, then tells those who wanted to know."""
-        await self._session.commit()
+        """Commits, then tells those who wanted to know, also when the task is cancelled at that moment."""
+        try:
+            await self._session.commit()
+        finally:
+            if self._session.committed:
+                self._tell()
+
+    def _tell(self) -> None:
         if self._has_messages:
             self._driver.signal(OUTBOX)
         for callback in self._callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - what was committed stands, and the other callbacks must run
+                _log.exception("after_commit_failed")
 
     async def abandon(self) -> None:
         """Takes everything back."""
@@ -52,9 +64,11 @@ class StoreTransaction(OpenTransaction):
             yield
         except BaseException:
             del self._callbacks[callbacks:]
-            await self._session.end_nested(keep=False)
-            # What was made in it is gone, and its generation will be another schema's.
-            self.scope.schema.forget()
+            try:
+                await self._session.end_nested(keep=False)
+            finally:
+                # What was made in it is gone, and its generation will be another schema's.
+                self.scope.schema.forget()
             raise
         await self._session.end_nested(keep=True)
 

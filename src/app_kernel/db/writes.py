@@ -48,11 +48,12 @@ class Writes:
                 await self._schema.ensure(name, needs)
                 table = await self._table(name)
             plan = self._plan(table, entity, given, Origin(self._outgoing.recorders, comment), expected_version)
-            row = await save_at_once(self._session, table, plan)
+            try:
+                row = await save_at_once(self._session, table, plan)
+            finally:
+                self._announce(plan.origin)
             if row is None:
                 row = await self._write(lambda: save_unit(dialect, table, plan), table, plan.origin)
-            elif plan.origin.has_messages:
-                self._outgoing.announce()
             return table.to_dict(row)
 
         return await self._retry(attempt)
@@ -114,15 +115,21 @@ class Writes:
         """Writes messages into the outbox."""
         origin = Origin(())
         dialect = self._session.dialect
-        await self._session.write(lambda: origin.send(dialect, messages), ANY_GENERATION, "kernel_outbox")
-        if origin.has_messages:
-            self._outgoing.announce()
+        try:
+            await self._session.write(lambda: origin.send(dialect, messages), ANY_GENERATION, "kernel_outbox")
+        finally:
+            self._announce(origin)
 
     async def _write(self, unit: Unit[R], table: EntityTable, origin: Origin) -> R:
-        result = await self._session.write(unit, table.generation, table.name)
+        try:
+            return await self._session.write(unit, table.generation, table.name)
+        finally:
+            self._announce(origin)
+
+    def _announce(self, origin: Origin) -> None:
+        # Also when the task was cancelled: the write may have been done all the same.
         if origin.has_messages:
             self._outgoing.announce()
-        return result
 
     async def _table(self, name: str) -> EntityTable:
         table = self._schema.known(name) or await self._schema.table(name)

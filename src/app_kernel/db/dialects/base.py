@@ -169,6 +169,10 @@ class Dialect(ABC):
     saves_at_once: ClassVar[bool] = False
     """Whether a save in one statement is faster than a unit of work."""
 
+    def find_triggers(self, name: str) -> tuple[str, Sequence[Any]]:
+        """A row for each trigger of the application's on a table; asked only where `saves_at_once`."""
+        raise NotImplementedError
+
     def lock_table(self, name: str) -> str | None:
         """What keeps anybody from changing a table's columns until the transaction ends; None where nobody can."""
         return None

@@ -218,6 +218,12 @@ class PostgresDialect(Dialect):
         number = zlib.crc32(entity.encode()) - 2**31
         return "SELECT pg_advisory_xact_lock($1::int, k) FROM unnest($2::int[]) AS k", (number, list(keys))
 
+    def find_triggers(self, name: str) -> tuple[str, Sequence[Any]]:
+        return (
+            "SELECT 1 FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgrelid = to_regclass($1::text)",
+            (self.table(name),),
+        )
+
     def lock_table(self, name: str) -> str | None:
         return f"LOCK TABLE {self.table(name)} IN ROW EXCLUSIVE MODE"
 

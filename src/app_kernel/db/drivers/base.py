@@ -72,8 +72,8 @@ class Session(ABC):
 
 
 class Transaction(Session):
-    """A transaction that stays open between calls. A call that fails takes back only itself, on every backend; so does
-    one whose task is cancelled meanwhile.
+    """A transaction that stays open between calls. A call that fails takes back only itself, on every backend, and so
+    does one whose task is cancelled meanwhile.
 
     Once its time is over, or its connection lost, it is rolled back, and every further call raises
     TransactionTimeout or what was lost; so does `commit`, which therefore never pretends.
@@ -84,7 +84,7 @@ class Transaction(Session):
 
     @abstractmethod
     async def commit(self) -> None:
-        """Commits and ends it. A task that is cancelled meanwhile still leaves it ended, and `committed` true or not."""
+        """Commits and ends it. A task that is cancelled meanwhile still leaves it ended, and `committed` known."""
 
     @abstractmethod
     async def rollback(self) -> None:

@@ -75,7 +75,7 @@ class SqliteDriver(Driver):
             self._path = _make_directory(self._path)
         self._seen = -1
         self._signals = LocalSignals(self._path)
-        self._writer = SqliteWriter(self._open_writer, Path(self._path).name)
+        self._writer = SqliteWriter(self._open_writer, Path(self._path).name, busy_seconds=self._busy_seconds)
         try:
             await self._writer.open()
             # Opening may meet another process that recovers the file, so only reading does without waiting.

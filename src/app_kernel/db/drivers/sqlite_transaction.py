@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,12 +27,14 @@ Work = Callable[[apsw.Connection], Any]
 class _Call:
     """Something to do on the connection, and what became of it."""
 
-    __slots__ = ("error", "future", "guarded", "loop", "result", "work")
+    __slots__ = ("error", "future", "guarded", "keeps", "loop", "result", "work")
 
-    def __init__(self, work: Work, *, guarded: bool) -> None:
+    def __init__(self, work: Work, *, guarded: bool, keeps: bool = True) -> None:
         self.work = work
         self.guarded = guarded
         """Whether it takes back what it did when it fails."""
+        self.keeps = keeps
+        """Whether what the call before it did is settled by it, or may still be taken back."""
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
@@ -64,6 +67,9 @@ class SqliteTransaction(Transaction):
         self._deadline = 0.0
         self._committed = committed
         self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._depth = 0
+        self._is_guarding = False
+        """Whether the savepoint of the latest guarded call is still there, so that it can be taken back."""
         self._end: StoreError | None = None
         """Why no call is served any more; None while it is open."""
 
@@ -96,59 +102,90 @@ class SqliteTransaction(Transaction):
         return rows
 
     async def define(self, unit: Unit[T]) -> T:
-        def work(connection: apsw.Connection) -> tuple[T, int]:
-            return run_unit(connection, unit), read_generation(connection)
+        def work(connection: apsw.Connection) -> T:
+            result = run_unit(connection, unit)
+            self.generation = read_generation(connection)
+            return result
 
-        result: T
-        result, self.generation = await self._call(work)
+        result: T = await self._call(work)
         return result
 
     async def execute(self, sql: str, params: Sequence[Any]) -> tuple[tuple[str, ...], list[Row]]:
-        def work(connection: apsw.Connection) -> tuple[tuple[tuple[str, ...], list[Row]], int]:
-            return run_raw(connection, sql, params), read_generation(connection)
+        def work(connection: apsw.Connection) -> tuple[tuple[str, ...], list[Row]]:
+            answer = run_raw(connection, sql, params)
+            self.generation = read_generation(connection)
+            return answer
 
-        answer: tuple[tuple[str, ...], list[Row]]
-        answer, self.generation = await self._call(work)
+        answer: tuple[tuple[str, ...], list[Row]] = await self._call(work)
         return answer
 
     async def commit(self) -> None:
         call = _Call(self._commit, guarded=False)
         self._put(call)
         try:
-            await asyncio.shield(call.future)
-        except asyncio.CancelledError:
-            # The thread does it all the same; whether it did is to be known before the task ends.
-            await asyncio.wait([call.future])
-            if not call.future.cancelled():
-                call.future.exception()
-            raise
+            await self._done(call)
         finally:
-            if call.future.done() and not call.future.cancelled() and call.future.exception() is None:
+            if self.committed:
                 self._committed(self.generation)
 
     async def rollback(self) -> None:
         if self._end is None:
             call = _Call(self._roll_back, guarded=False)
             self._put(call)
-            await asyncio.shield(asyncio.wait([call.future]))
+            await to_the_end(call.future)
             call.future.exception()
 
     async def begin_nested(self) -> None:
-        await self._call(lambda connection: connection.execute("SAVEPOINT nested"), guarded=False)
+        name = f"nested_{self._depth + 1}"
+        call = _Call(lambda connection: connection.execute(f"SAVEPOINT {name}"), guarded=False)
+        self._put(call)
+        try:
+            await self._done(call)
+        except asyncio.CancelledError:
+            await self._undo(call, lambda connection: take_back(connection, name))
+            raise
+        self._depth += 1
 
     async def end_nested(self, *, keep: bool) -> None:
-        def work(connection: apsw.Connection) -> int:
-            if not keep:
-                connection.execute("ROLLBACK TO nested")
-            connection.execute("RELEASE nested")
-            return read_generation(connection)
+        name = f"nested_{self._depth}"
+        self._depth -= 1
 
-        self.generation = await self._call(work, guarded=False)
+        def work(connection: apsw.Connection) -> None:
+            if keep:
+                connection.execute(f"RELEASE {name}")
+            else:
+                take_back(connection, name)
+                self.generation = read_generation(connection)
+
+        call = _Call(work, guarded=False)
+        self._put(call)
+        await self._done(call)
 
     async def _call(self, work: Work, *, guarded: bool = True) -> Any:
         call = _Call(work, guarded=guarded)
         self._put(call)
-        return await call.future
+        try:
+            return await self._done(call)
+        except asyncio.CancelledError:
+            if guarded:
+                await self._undo(call, self._take_back_last)
+            raise
+
+    async def _done(self, call: _Call) -> Any:
+        """What the call gives. A task that is cancelled waits for its end all the same: the thread goes on with it."""
+        try:
+            return await asyncio.shield(call.future)
+        except asyncio.CancelledError:
+            await to_the_end(call.future)
+            raise
+
+    async def _undo(self, call: _Call, work: Work) -> None:
+        """Takes back a call that was done although its task was cancelled."""
+        if call.future.exception() is None and self._end is None:
+            undoing = _Call(work, guarded=False, keeps=False)
+            self._put(undoing)
+            await to_the_end(undoing.future)
+            undoing.future.exception()
 
     def _put(self, call: _Call) -> None:
         if self._end is not None:
@@ -188,11 +225,13 @@ class SqliteTransaction(Transaction):
             self._end = call.error = TransactionTimeout()
             return
         try:
+            if call.keeps and self._is_guarding:
+                self._is_guarding = False
+                connection.execute("RELEASE call")
             if call.guarded:
                 connection.execute("SAVEPOINT call")
+                self._is_guarding = True
             call.result = call.work(connection)
-            if call.guarded:
-                connection.execute("RELEASE call")
         except BaseException as exc:  # noqa: BLE001 - the waiting task gets whatever it was
             call.error = as_ours(exc)
             if time.monotonic() >= self._deadline:
@@ -201,8 +240,14 @@ class SqliteTransaction(Transaction):
                 # SQLite rolled the whole of it back: the disk is full, or a constraint says ON CONFLICT ROLLBACK.
                 self._end = call.error if isinstance(call.error, StoreError) else DatabaseClosed()
             elif call.guarded:
-                connection.execute("ROLLBACK TO call")
-                connection.execute("RELEASE call")
+                self._take_back_last(connection)
+
+    def _take_back_last(self, connection: apsw.Connection) -> None:
+        """Takes back the latest guarded call."""
+        if self._is_guarding:
+            self._is_guarding = False
+            take_back(connection, "call")
+            self.generation = read_generation(connection)
 
     def _commit(self, connection: apsw.Connection) -> None:
         try:
@@ -212,6 +257,7 @@ class SqliteTransaction(Transaction):
             self._end = ours if isinstance(ours, StoreError) else DatabaseClosed()
             raise
         self._end = _Committed()
+        self.committed = True
         self._writer.moved_on(self.generation)
 
     def _roll_back(self, connection: apsw.Connection) -> None:
@@ -227,6 +273,19 @@ class SqliteTransaction(Transaction):
                 return
             call.error = self._end
             call.finish()
+
+
+def take_back(connection: apsw.Connection, savepoint: str) -> None:
+    """Ends a savepoint and takes back what was done since."""
+    connection.execute(f"ROLLBACK TO {savepoint}")
+    connection.execute(f"RELEASE {savepoint}")
+
+
+async def to_the_end(future: asyncio.Future[Any]) -> None:
+    """Waits for a future, however often its task is cancelled meanwhile; the caller raises CancelledError again."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
 
 
 class _Committed(DatabaseClosed):

@@ -8,12 +8,13 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from app_kernel.core.errors import DatabaseClosed, KernelError
+from app_kernel.core.errors import DatabaseBusy, DatabaseClosed, KernelError
 from app_kernel.db.drivers.base import ANY_GENERATION, Unit
 from app_kernel.db.drivers.sqlite_connection import create_catalog, read_generation
 from app_kernel.db.drivers.sqlite_errors import as_ours
@@ -32,7 +33,18 @@ MAX_GROUP = 128
 class Job:
     """One unit on its way through the writer, and what became of it."""
 
-    __slots__ = ("alone", "error", "future", "generation", "loop", "result", "transaction", "unit")
+    __slots__ = (
+        "abandoned",
+        "alone",
+        "claimed",
+        "error",
+        "future",
+        "generation",
+        "loop",
+        "result",
+        "transaction",
+        "unit",
+    )
 
     def __init__(
         self, unit: Unit[Any], generation: int, *, alone: bool, transaction: "SqliteTransaction | None" = None
@@ -46,6 +58,10 @@ class Job:
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
+        self.claimed = False
+        """Whether the thread has begun with it, so that its outcome must be awaited."""
+        self.abandoned = False
+        """Whether it waited too long, so that the thread leaves it out."""
 
     def deliver(self) -> None:
         """Tells the waiting task; runs in the event loop."""
@@ -60,12 +76,16 @@ class Job:
 class SqliteWriter:
     """Owns the writing connection and the thread that uses it."""
 
-    def __init__(self, open_connection: Callable[[], apsw.Connection], name: str) -> None:
+    def __init__(self, open_connection: Callable[[], apsw.Connection], name: str, *, busy_seconds: float) -> None:
         self._open_connection = open_connection
+        self._busy_seconds = busy_seconds
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"sqlite-writer-{name}", daemon=True)
         self._opened: Future[None] = Future()
         self._closed = False
+        self._transactions = 0
+        """Transactions of callers, open or waiting to begin; while there are any, a unit waits only so long."""
+        self._claiming = threading.Lock()
         self._held: Job | None = None
         """The job that comes next, because it must run alone."""
         self.generation = 0
@@ -90,8 +110,23 @@ class SqliteWriter:
             raise DatabaseClosed
         job = Job(unit, generation, alone=alone)
         self._queue.put(job)
-        result: T = await job.future
+        timer = None
+        if self._transactions:
+            timer = job.loop.call_later(self._busy_seconds, self._give_up, job)
+        try:
+            result: T = await job.future
+        finally:
+            if timer is not None:
+                timer.cancel()
         return result
+
+    def _give_up(self, job: Job) -> None:
+        with self._claiming:
+            if job.claimed:
+                return
+            job.abandoned = True
+        if not job.future.done():
+            job.future.set_exception(DatabaseBusy("A transaction kept the database longer than the busy timeout."))
 
     async def begin(self, transaction: "SqliteTransaction") -> None:
         """Returns when the transaction has begun; from then on nothing else is written until it ends."""
@@ -99,7 +134,21 @@ class SqliteWriter:
             raise DatabaseClosed
         job = Job(_nothing, ANY_GENERATION, alone=True, transaction=transaction)
         self._queue.put(job)
-        await job.future
+        self._transactions += 1
+        timer = job.loop.call_later(self._busy_seconds, self._give_up, job)
+        try:
+            await job.future
+        except BaseException:
+            with self._claiming:
+                job.abandoned = not job.claimed
+            if job.abandoned:
+                self._has_ended()
+            raise
+        finally:
+            timer.cancel()
+
+    def _has_ended(self) -> None:
+        self._transactions -= 1
 
     def _run(self) -> None:
         try:
@@ -120,6 +169,9 @@ class SqliteWriter:
                     for waiting in group:
                         waiting.error = as_ours(exc)
                 _deliver(group)
+                if job.claimed and job.transaction is not None:
+                    with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+                        job.loop.call_soon_threadsafe(self._has_ended)
                 if last:
                     break
         finally:
@@ -155,7 +207,10 @@ class SqliteWriter:
             jobs.append(job)
 
     def _run_group(self, group: list[Job]) -> None:
-        group[:] = [job for job in group if not job.future.cancelled()]
+        with self._claiming:
+            group[:] = [job for job in group if not (job.abandoned or job.future.cancelled())]
+            for job in group:
+                job.claimed = True
         if not group:
             return
         try:
