@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import current_context
-from app_kernel.core.feature import Feature, HealthCheck
+from app_kernel.core.feature import Feature, HealthCheck, NothingToSay
 from app_kernel.core.kernel import Kernel
 from app_kernel.logs import get_logger
 
@@ -44,7 +44,10 @@ async def readyz(request: Request) -> Response:
 
 
 async def check_components(kernel: Kernel) -> dict[str, bool]:
-    """Asks the databases, Redis and every feature's health checks, all at once, each for at most CHECK_SECONDS."""
+    """Asks the databases, Redis and every feature's health checks, all at once, each for at most CHECK_SECONDS.
+
+    A check that has nothing to say is left out.
+    """
     checks: dict[str, HealthCheck] = {"database": _ping_database}
     if kernel.admin_db is not None:
         checks["admin_database"] = _ping_admin_database
@@ -53,7 +56,7 @@ async def check_components(kernel: Kernel) -> dict[str, bool]:
     for feature in kernel.features:
         checks.update(feature.health)
     answers = await asyncio.gather(*(_ask(name, check, kernel) for name, check in checks.items()))
-    return dict(zip(checks, answers, strict=True))
+    return {name: well for name, well in zip(checks, answers, strict=True) if well is not None}
 
 
 async def _ping_database(kernel: Kernel) -> bool:
@@ -73,10 +76,12 @@ async def _ping_redis(kernel: Kernel) -> bool:
     return True
 
 
-async def _ask(name: str, check: HealthCheck, kernel: Kernel) -> bool:
+async def _ask(name: str, check: HealthCheck, kernel: Kernel) -> bool | None:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             answer = await check(kernel)
+    except NothingToSay:
+        return None
     except Exception as exc:  # noqa: BLE001 - a check that fails in any way is a component that is not ready
         _log.warning("component_not_ready", component=name, reason=f"{type(exc).__name__}: {exc}")
         return False

@@ -116,10 +116,19 @@ class OutboxMetrics:
         self._oldest = gauge("oldest_seconds", "Age of the oldest message that has not left.")
         self._dead = gauge("dead_letters", "Messages that no receiver took, kept until somebody sends them again.")
         self._active = gauge("relay_active", "Whether the relay of this process is the one that carries.", "livemax")
+        self._in_streams = Gauge(
+            "app_kernel_outbox_stream_length",
+            "Messages in the Redis stream that no admin worker has written.",
+            ("topic",),
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
         self._sent = counter("sent", "Messages that arrived.")
         self._failed = counter("failures", "Messages that their receiver refused, each time.")
         self._died = counter("deaths", "Messages that became dead letters.")
         self._interrupted = counter("interruptions", "Tries in which the receiver was away.")
+        self._topics: set[str] = set()
+        """Topics whose stream was seen."""
 
     def count(self, event: MessagesCarried) -> None:
         """Counts what became of some messages."""
@@ -140,6 +149,10 @@ class OutboxMetrics:
         self._oldest.set(unknown if figures is None else figures.oldest_seconds)
         self._dead.set(unknown if figures is None else figures.dead)
         self._active.set(figures is not None and figures.is_active)
+        known = {} if figures is None else figures.in_streams or {}
+        for topic in self._topics | known.keys():
+            self._in_streams.labels(topic).set(known.get(topic, unknown))
+        self._topics |= known.keys()
 
 
 def _require_reader(request: Request, config: ServiceConfig) -> None:

@@ -1,20 +1,25 @@
 """What changes send out is carried to its sinks: the relay of a service, its figures and its part of readiness."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app_kernel.core.config import ServiceConfig
-from app_kernel.core.feature import Feature
+from app_kernel.core.errors import Unavailable
+from app_kernel.core.feature import Feature, NothingToSay
 from app_kernel.core.kernel import Kernel
-from app_kernel.core.outbox import OutboxFigures
+from app_kernel.core.outbox import ADMIN_TOPICS, OutboxFigures
 from app_kernel.core.ports import Database as DatabasePort
 from app_kernel.core.ports import Outbox
 from app_kernel.db.database import Database
 from app_kernel.db.outbox.relay import Receivers, Relay
 from app_kernel.db.outbox.rows import OutboxRows
+from app_kernel.db.outbox.streams import answer_of
 
-OLDEST_SECONDS = 300.0
-"""Age of the oldest message from which on the service says that it is not ready."""
+CHECK_SECONDS = 1.0
+"""How long the database may take to tell the age of the oldest message; less than readiness gives a component."""
+BACKLOG_SECONDS = 0.5
+"""How long Redis may take to tell how much waits in its streams."""
 
 
 class ServiceOutbox(Outbox):
@@ -28,10 +33,10 @@ class ServiceOutbox(Outbox):
     async def carried(self) -> AsyncIterator[None]:
         """Carries what leaves; at the end, what is there already, for a moment."""
         kernel = self._kernel
-        sinks = {topic: sink for feature in kernel.features for topic, sink in feature.sinks.items()}
-        if not sinks and not kernel.recorders:
+        if not self._is_used:
             yield
             return
+        sinks = {topic: sink for feature in kernel.features for topic, sink in feature.sinks.items()}
         admin = None if kernel.admin_db is None else kernel.admin_store
         receivers = Receivers(sinks, admin=admin, redis=kernel.redis)
         relay = self._relay = Relay(_opened(kernel.db), receivers, report=kernel.emit)
@@ -45,12 +50,38 @@ class ServiceOutbox(Outbox):
     async def figures(self) -> OutboxFigures:
         lag = await OutboxRows(_opened(self._kernel.db).driver).lag()
         is_active = self._relay is not None and self._relay.active
-        return OutboxFigures(lag.unsent, lag.oldest_seconds, lag.dead, is_active)
+        return OutboxFigures(lag.unsent, lag.oldest_seconds, lag.dead, is_active, await self._in_streams())
 
     async def check(self) -> tuple[bool, str]:
-        """Whether messages leave in time."""
-        seconds = await OutboxRows(_opened(self._kernel.db).driver).oldest_seconds()
-        return seconds < OLDEST_SECONDS, f"the oldest message has waited for {seconds:.0f} seconds"
+        """Whether messages leave in time; nothing to say where none leave, or when the database is what is away."""
+        if not self._is_used:
+            raise NothingToSay
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                seconds = await OutboxRows(_opened(self._kernel.db).driver).oldest_seconds()
+        except (Unavailable, TimeoutError) as exc:
+            raise NothingToSay from exc
+        limit = self._kernel.config.outbox_lag_seconds
+        return seconds < limit, f"the oldest message has waited for {seconds:.0f} seconds"
+
+    @property
+    def _is_used(self) -> bool:
+        return bool(self._kernel.recorders) or any(feature.sinks for feature in self._kernel.features)
+
+    async def _in_streams(self) -> dict[str, int] | None:
+        """Messages in each stream that nobody has written yet; None when Redis does not tell, or there is none."""
+        kernel = self._kernel
+        if kernel.redis is None:
+            return None
+        topics = [topic for each in kernel.features for topic in each.sinks if topic.startswith(ADMIN_TOPICS)]
+        try:
+            # Entries leave their stream when they are written, so its length is what waits.
+            pipeline = kernel.redis.pipeline(transaction=False)
+            for topic in topics:
+                pipeline.xlen(topic)
+            return dict(zip(topics, await answer_of(pipeline.execute(), BACKLOG_SECONDS), strict=True))
+        except Unavailable:
+            return None
 
 
 def _opened(database: DatabasePort) -> Database:

@@ -5,7 +5,9 @@ import contextlib
 
 import pytest
 
-from app_kernel.core.errors import InvalidQuery, UniqueViolation
+from app_kernel.core.errors import InvalidName, InvalidQuery, SchemaLimit, UniqueViolation
+from app_kernel.core.tables import Index
+from app_kernel.db.indexes import index_names
 from tests.conformance.cases import definitions
 from tests.conformance.steps import check_case, check_case_in_transaction
 
@@ -74,6 +76,103 @@ async def test_others_write_while_an_index_is_made_and_nothing_is_lost(place):
     assert await db.count_entities("people") == 2000 + written
     with pytest.raises(UniqueViolation):
         await other.save_entity("people", {"email": "w0@x"})
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["in a transaction", "alone"])
+async def test_an_index_is_made_also_where_a_table_has_its_name(db, inside):
+    await db.save_entity("ux_things_name", {"a": 1})
+    await db.save_entity("things", {"name": "n"})
+    for _ in range(2):
+        async with db.transaction() if inside else contextlib.nullcontext():
+            await db.ensure_index("things", ["name"], unique=True)
+    with pytest.raises(UniqueViolation):
+        await db.save_entity("things", {"name": "n"})
+    assert await db.count_entities("ux_things_name") == 1
+
+
+async def test_an_index_is_refused_where_other_objects_have_every_name_that_it_could_have(db):
+    index = Index(("name",), unique=True)
+    for name in index_names("things", index):
+        await db.execute(f"CREATE TABLE [{name}] ([x] INTEGER)")
+    await db.save_entity("things", {"name": "n"})
+    with pytest.raises(InvalidQuery, match="taken by other objects"):
+        await db.ensure_index("things", ["name"], unique=True)
+    async with db.transaction():
+        with pytest.raises(InvalidQuery, match="taken by other objects"):
+            await db.ensure_index("things", ["name"], unique=True)
+
+
+def _watched_definitions(db, monkeypatch):
+    """The changes of the schema from now on, each as the statements that it ran."""
+    changes = []
+    define = db._driver.define
+
+    def watched(unit):
+        statements = []
+        changes.append(statements)
+
+        def work():
+            steps = unit()
+            rows = None
+            try:
+                while True:
+                    sql, params = steps.send(rows)
+                    statements.append(sql)
+                    rows = yield sql, params
+            except StopIteration as done:
+                return done.value
+
+        return define(work)
+
+    monkeypatch.setattr(db._driver, "define", watched)
+    return changes
+
+
+async def test_many_new_fields_are_made_without_reading_the_table_again_for_each(db, monkeypatch):
+    await db.save_entity("wide", {"id": "a", "first": 1})
+    changes = _watched_definitions(db, monkeypatch)
+    given = {f"f{number}": number for number in range(300)} | {"none": None}
+    row = await db.save_entity("wide", {"id": "a", **given})
+    assert {field: row[field] for field in given} == given
+    (statements,) = changes
+    assert sum(sql.startswith("SELECT") for sql in statements) <= 10
+    assert sum("kernel_catalog" in sql and sql.startswith("INSERT") for sql in statements) == 1
+    assert (await db.get_entity_history("wide", "a"))[-1]["entity"]["f299"] == 299
+    await db.save_entity("wide", {"id": "a", "f0": "text", "f1": 1.5, "more": 1, "none": "some"})
+    again = await db.get_entity("wide", "a")
+    assert [again[field] for field in ("f0", "f1", "f2", "more", "none")] == ["text", 1.5, 2, 1, "some"]
+
+
+async def test_new_fields_of_one_save_may_not_differ_in_case_only_nor_pass_the_limit(db):
+    with pytest.raises(InvalidName, match="case"):
+        await db.save_entity("wide", {"name": 1, "NAME": 2})
+    with pytest.raises(SchemaLimit):
+        await db.save_entity("wide", {f"f{number}": number for number in range(501)})
+    assert await db.find_entities("wide") == []
+    await db.save_entity("wide", {f"f{number}": number for number in range(400)})
+
+
+async def test_tasks_that_need_the_same_new_fields_make_them_once(place, monkeypatch):
+    db = await place.open()
+    changes = _watched_definitions(db, monkeypatch)
+    fresh = [
+        db.save_entity("fresh", {"id": f"{number}", "a": number, "b": "x", f"own{number % 3}": 1})
+        for number in range(60)
+    ]
+    declared = [db.ensure_fields("fresh", {"a": int, "c": str}) for _ in range(20)]
+    rows = await asyncio.gather(*fresh, *declared)
+    assert [row["a"] for row in rows[:60]] == list(range(60))
+    assert len(changes) <= 6
+    assert await db.count_entities("fresh", "[own2] = 1") == 20
+    await asyncio.gather(*(db.save_entity("fresh", {"id": f"{number}", "a": "text"}) for number in range(30)))
+    assert len(changes) <= 7
+    # A definition that fails leaves the next one to try for itself.
+    results = await asyncio.gather(
+        *(db.save_entity("fresh", {"A": 1}) for _ in range(5)),
+        db.save_entity("fresh", {"z": 1}),
+        return_exceptions=True,
+    )
+    assert [type(result).__name__ for result in results] == ["InvalidName"] * 5 + ["dict"]
 
 
 QUERIES = [

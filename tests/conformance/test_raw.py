@@ -45,3 +45,13 @@ async def test_another_handle_sees_raw_definitions_at_its_next_verb(place):
     assert await other.get_entity("notes", "a") is None
     with pytest.raises(InvalidQuery):
         await other.execute("SELECT [x] FROM [notes]")
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1\0", "SELECT '\0'", "SELECT '\ud800'", "\ud800"], ids=ascii)
+async def test_text_that_no_database_takes_is_refused_before_it_is_sent(db, sql):
+    with pytest.raises(InvalidQuery, match="SQL"):
+        await db.execute(sql)
+    async with db.transaction():
+        with pytest.raises(InvalidQuery, match="SQL"):
+            await db.execute(sql)
+        assert await db.execute("SELECT 1") == [(1,)]

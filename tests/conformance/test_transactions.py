@@ -522,3 +522,27 @@ async def test_a_transaction_can_be_opened_by_a_context_manager_of_the_applicati
             await db.save_entity("notes", {"id": "a"})
             raise Broken
     assert await ids(db) == []
+
+
+async def test_a_part_that_fails_is_taken_back_whole_whatever_was_cancelled_in_it(db):
+    chance = random.Random(7)
+    await db.save_entity("notes", {"id": "a", "x": 0})
+    cancelled = 0
+    for number in range(40):
+        async with db.transaction():
+            with pytest.raises(Broken):
+                async with db.transaction():
+                    await db.save_entity("notes", {"id": "a", "x": number + 1})
+                    try:
+                        async with asyncio.timeout(chance.uniform(0, 0.004)):
+                            async with db.transaction():
+                                await db.save_entity("notes", {"id": "b", f"y{number % 5}": number})
+                    except TimeoutError:
+                        cancelled += 1
+                    assert (await db.get_entity("notes", "a"))["x"] == number + 1
+                    raise Broken
+            assert (await db.get_entity("notes", "a"))["x"] == 0
+            await db.save_entity("notes", {"id": "c", "x": number})
+        assert await ids(db) == ["a", "c"]
+    assert cancelled
+    assert (await db.get_entity("notes", "c"))["_version"] == 40

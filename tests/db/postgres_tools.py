@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -76,6 +77,36 @@ async def place_on(url: str) -> AsyncIterator[Place]:
         yield place
     finally:
         await place.close()
+
+
+@asynccontextmanager
+async def database_with(url: str, setting: str, value: str) -> AsyncIterator[str]:
+    """The URL of a database of its own with another default of a setting."""
+    connection, name = await asyncpg.connect(url), f"t_{secrets.token_hex(6)}"
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'")
+    try:
+        yield urlsplit(url)._replace(path=f"/{name}").geturl()
+    finally:
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await connection.close()
+
+
+async def run_behind_a_definition(place: Place, driver: PostgresDriver) -> list[Any]:
+    """The rows of one statement that writes to `notes` at a generation which a definition ends while it waits."""
+    await place.onlooker.execute("BEGIN ISOLATION LEVEL READ COMMITTED; ALTER TABLE notes ADD COLUMN late text")
+    await place.onlooker.execute("UPDATE kernel_meta SET value = value + 1 WHERE key = 'generation'")
+    insert = (
+        "INSERT INTO notes (id) SELECT 'late' FROM kernel_meta WHERE key = 'generation' AND value = $1 RETURNING id"
+    )
+    writing = asyncio.create_task(driver.run(insert, (driver.generation,)))
+
+    async def waits() -> bool:
+        return await place.look("SELECT 1 FROM pg_locks WHERE relation = 'notes'::regclass AND NOT granted") != []
+
+    await until(waits)
+    await place.onlooker.execute("COMMIT")
+    return await writing
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5) -> None:

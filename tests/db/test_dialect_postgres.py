@@ -94,11 +94,20 @@ STATEMENTS = [
     (lambda: postgres.placeholder(3), "$3"),
     (lambda: postgres.table("order"), '"order"'),
     (lambda: PostgresDialect("mine").table("pg_class"), '"mine"."pg_class"'),
-    (lambda: postgres.create_table("order"), f'CREATE TABLE "order" ("id" {TEXT} NOT NULL PRIMARY KEY, {OWNED})'),
+    (lambda: postgres.create_table("order", {}), f'CREATE TABLE "order" ("id" {TEXT} NOT NULL PRIMARY KEY, {OWNED})'),
     (
         lambda: postgres.create_index("ux", "notes", ("a", "id"), unique=True),
-        ('CREATE UNIQUE INDEX IF NOT EXISTS "ux" ON "notes" ("a" NULLS FIRST, "id") WHERE "deleted_at" IS NULL'),
+        ('CREATE UNIQUE INDEX "ux" ON "notes" ("a" NULLS FIRST, "id") WHERE "deleted_at" IS NULL'),
     ),
+    (
+        lambda: postgres.create_index("ix", "notes", ("a",), unique=False, aside=True),
+        'CREATE INDEX CONCURRENTLY IF NOT EXISTS "ix" ON "notes" ("a" NULLS FIRST)',
+    ),
+    (
+        lambda: postgres.add_columns("notes", {"a": "text", "b": "bigint"})[0],
+        'ALTER TABLE "notes" ADD COLUMN "a" text, ADD COLUMN "b" bigint',
+    ),
+    (lambda: postgres.analyze(["notes", "pg_x"]) or "", 'ANALYZE (SKIP_LOCKED) "notes", "public"."pg_x"'),
     (
         lambda: postgres.select_by_id(notes(), include_deleted=False),
         f'SELECT {COLUMNS}, {GENERATION} FROM "notes" WHERE "id" = $1::text AND "deleted_at" IS NULL',
@@ -198,7 +207,9 @@ def test_questions_about_a_column_are_worded_for_its_table():
     queries = PostgresQueries(postgres)
     assert queries.find_value("pg_x", "n")[0] == 'SELECT 1 FROM "public"."pg_x" WHERE "n" IS NOT NULL LIMIT 1'
     assert queries.find_beyond("t", "n", 5)[1] == (5, -5)
-    assert queries.remember("t", "n", Kind.INT, adopted=True)[1] == ("t", "n", "int", 1)
+    remembered = queries.remember("t", {"n": Kind.INT, "s": Kind.STR}, adopted=True)
+    assert remembered[1] == ("t", "n", "int", 1, "t", "s", "str", 1)
+    assert "($1::text, $2::text, $3::text, $4::bigint), ($5::text," in remembered[0]
 
 
 def steps(old, new, declared, *answers):

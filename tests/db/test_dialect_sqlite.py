@@ -111,7 +111,7 @@ STATEMENTS = [
     (lambda: sqlite.placeholder(3), "?"),
     (lambda: sqlite.column_list(["id", "group"]), '"id", "group"'),
     (
-        lambda: sqlite.create_table("order"),
+        lambda: sqlite.create_table("order", {}),
         f'CREATE TABLE "order" ("id" TEXT NOT NULL PRIMARY KEY, {OWNED})',
     ),
     (
@@ -121,14 +121,14 @@ STATEMENTS = [
             ' "_comment" TEXT, PRIMARY KEY ("id", "_version"))'
         ),
     ),
-    (lambda: sqlite.add_column("notes", "n", "INTEGER"), 'ALTER TABLE "notes" ADD COLUMN "n" INTEGER'),
+    (lambda: sqlite.add_columns("notes", {"n": "INTEGER"})[0], 'ALTER TABLE "notes" ADD COLUMN "n" INTEGER'),
     (
         lambda: sqlite.create_index("ix", "notes", ("a", "b"), unique=False),
-        'CREATE INDEX IF NOT EXISTS "ix" ON "notes" ("a", "b", "id")',
+        'CREATE INDEX "ix" ON "notes" ("a", "b", "id")',
     ),
     (
         lambda: sqlite.create_index("ux", "notes", ("a",), unique=True),
-        'CREATE UNIQUE INDEX IF NOT EXISTS "ux" ON "notes" ("a") WHERE "deleted_at" IS NULL',
+        'CREATE UNIQUE INDEX "ux" ON "notes" ("a") WHERE "deleted_at" IS NULL',
     ),
     (lambda: sqlite.read_list(notes()), COLUMNS),
     (lambda: sqlite.select_to_write(notes()), f'SELECT {COLUMNS} FROM "notes" WHERE "id" = ?'),

@@ -94,6 +94,19 @@ async def test_nobody_is_called_after_the_end(pair: tuple[LocalSignals, LocalSig
     assert calls == []
 
 
+async def test_the_sockets_of_dead_processes_are_gone_when_another_one_listens(
+    pair: tuple[LocalSignals, LocalSignals],
+) -> None:
+    one, two = pair
+    one.on_signal("outbox", lambda: None)
+    dead = one._directory / "1-1"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left_behind:
+        left_behind.bind(str(dead))
+    two.on_signal("outbox", lambda: None)
+    assert not dead.exists()
+    assert len(list(one._directory.iterdir())) == 2
+
+
 async def test_a_signal_from_another_process_arrives_and_its_dead_socket_is_removed(tmp_path: Path) -> None:
     path = str(tmp_path / "app.db")
     mine = LocalSignals(path)

@@ -21,7 +21,14 @@ from app_kernel.core.errors import (
 from app_kernel.db.drivers.base import ANY_GENERATION
 from app_kernel.db.errors import MissingColumn, MissingTable, SchemaStale
 from app_kernel.db.url import make_driver
-from tests.db.postgres_tools import failing_unit, place_on, unit, until
+from tests.db.postgres_tools import (
+    database_with,
+    failing_unit,
+    place_on,
+    run_behind_a_definition,
+    unit,
+    until,
+)
 
 NOTES = "CREATE TABLE notes (id text PRIMARY KEY, x bigint, email text UNIQUE, n int NOT NULL DEFAULT 0 CHECK (n < 9))"
 
@@ -139,6 +146,19 @@ async def test_the_server_s_default_isolation_does_not_matter(place, driver):
             " current_database()); END $$"
         )
     assert rows == [("read committed",)]
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+async def test_a_single_statement_that_waited_for_a_definition_sees_its_generation(postgres_url, isolation):
+    async with (
+        database_with(postgres_url, "default_transaction_isolation", isolation) as url,
+        place_on(url) as place,
+    ):
+        assert await place.look("SHOW default_transaction_isolation") == [(isolation,)]
+        driver = await place.open()
+        await driver.execute(NOTES, ())
+        assert await run_behind_a_definition(place, driver) == []
+        assert [tuple(row) for row in await driver.fetch("SHOW transaction_isolation", ())] == [("read committed",)]
 
 
 async def test_a_definition_moves_the_generation_on_and_waits_for_others(place, driver):

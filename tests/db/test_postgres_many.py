@@ -84,3 +84,47 @@ async def test_uuids_of_an_applications_own_table_are_found_however_they_are_spe
     assert [row["id"] for row in await db.get_entities("papers", given)] == [ids[2], ids[0]]
     assert [row["id"] async for row in db.iterate_entities("papers", batch_size=2)] == ids
     assert await db.delete_entities("papers", [ids[1].upper(), "none"]) == 1
+
+
+LIVE = "SELECT 1 FROM pg_stats WHERE schemaname = current_schema() AND tablename = ? AND attname = 'deleted_at'"
+
+
+async def _estimate(db, sql):
+    return int((await db.execute(f"EXPLAIN {sql}"))[0][0].split("rows=")[1].split()[0])
+
+
+async def test_a_table_that_one_call_filled_is_known_to_the_planner_at_once(place):
+    db = await place.open()
+    await db.save_entities("people", [{"n": number} for number in range(999)])
+    assert await db.execute(LIVE, ("people",)) == []
+    await db.ensure_index("people", ["n"])
+    await db.save_entities("people", [{"n": number} for number in range(1000)])
+    assert len(await db.execute(LIVE, ("people",))) == 1
+    assert len(await db.execute(LIVE, ("people_history",))) == 1
+    assert await _estimate(db, "SELECT 1 FROM [people] WHERE [deleted_at] IS NULL") > 1500
+
+
+async def test_what_the_planner_knows_is_not_gathered_again_for_every_call_nor_in_a_transaction(place, monkeypatch):
+    db = await place.open()
+    ran, run = [], db._driver.run
+
+    async def watched(sql, params):
+        ran.append(sql)
+        return await run(sql, params)
+
+    monkeypatch.setattr(db._driver, "run", watched)
+    async with db.transaction():
+        await db.save_entities("people", [{"n": number} for number in range(1000)])
+    assert ran == []
+    for _ in range(3):
+        await db.save_entities("people", [{"n": number} for number in range(1000)])
+    assert len(ran) == 1
+    await db.save_entities("people", [{"n": number} for number in range(9000)] * 5)
+    assert len(ran) == 2
+
+
+async def test_a_save_stands_where_the_planner_could_not_be_told(place, monkeypatch):
+    db = await place.open()
+    monkeypatch.setattr(type(db._dialect), "analyze", lambda *_: "ANALYZE nowhere")
+    assert len(await db.save_entities("people", [{"n": number} for number in range(1000)])) == 1000
+    assert await db.count_entities("people") == 1000

@@ -7,6 +7,8 @@ import pytest
 
 from app_kernel.core.errors import PoolTimeout, QueryTimeout
 from app_kernel.db.drivers.base import ANY_GENERATION
+from app_kernel.db.drivers.postgres_connection import Connection
+from app_kernel.db.drivers.postgres_pool import ANSWER_SECONDS
 from app_kernel.db.drivers.postgres_statements import SCHEMA_LOCK
 from tests.db.postgres_tools import place_on, unit, until
 
@@ -209,6 +211,56 @@ async def test_a_connection_that_was_idle_for_long_is_asked_before_it_is_used(pl
     await asyncio.sleep(0.01)
     await driver.fetch("SELECT 2", ())
     assert count == [1]
+
+
+@pytest.mark.acceptance("DB11")
+async def test_of_idle_connections_that_went_silent_together_only_one_is_waited_for(place, monkeypatch):
+    driver = await place.open(pool_size=6)
+    await asyncio.gather(*(driver.fetch("SELECT pg_sleep(0.05)", ()) for _ in range(6)))
+    pool = driver._pool
+    silent, asked = set(pool._idle), []
+    assert len(silent) == 6
+    for connection in silent:
+        connection.idle_since -= 100
+    execute = Connection.execute
+
+    async def hear_nothing(self, sql, *args, timeout=None):
+        if self not in silent:
+            return await execute(self, sql, *args, timeout=timeout)
+        asked.append(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(Connection, "execute", hear_nothing)
+    assert await driver.fetch("SELECT 1", ()) == [(1,)]
+    assert asked == [ANSWER_SECONDS]
+    assert silent.isdisjoint(pool._idle)
+
+    async def whole():
+        return pool._slots_used == len(pool._idle) == 1 and not pool._closing
+
+    await until(whole)
+
+
+async def test_asking_idle_connections_and_waiting_share_one_time_limit(place, monkeypatch):
+    driver = await place.open(pool_size=1, pool_timeout=0.2)
+    pool = driver._pool
+    pool._idle[0].idle_since -= 100
+    asked = []
+
+    async def answer_late(_self, _sql, *, timeout):
+        asked.append(timeout)
+        await asyncio.sleep(timeout)
+        return "SELECT 1"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "execute", answer_late)
+        connection = await pool.acquire()
+    assert 0 < asked[0] <= 0.2
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(PoolTimeout):
+        await pool.acquire()
+    assert asyncio.get_running_loop().time() - began < 2
+    pool.release(connection)
 
 
 @pytest.mark.acceptance("DB12")

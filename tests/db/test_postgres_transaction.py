@@ -1,11 +1,13 @@
 """In a transaction of the caller's a call that fails takes back only itself, and the whole ends in time."""
 
 import asyncio
+import time
 
 import pytest
 
 from app_kernel.core.errors import (
     ConnectionLost,
+    DatabaseBusy,
     DatabaseClosed,
     InvalidQuery,
     QueryTimeout,
@@ -14,7 +16,7 @@ from app_kernel.core.errors import (
     UniqueViolation,
     VersionConflict,
 )
-from app_kernel.db.drivers.base import ANY_GENERATION
+from app_kernel.db.drivers.base import ANY_GENERATION, Work
 from app_kernel.db.errors import MissingColumn, MissingTable, SchemaStale
 from tests.db.postgres_tools import failing_unit, place_on, unit, until
 
@@ -321,3 +323,98 @@ async def test_a_connection_that_may_keep_something_of_a_transaction_is_not_used
     await transaction.commit()
     assert [tuple(row) for row in await driver.fetch("SHOW work_mem", ())] != [("5MB",)]
     assert await place.backends() != before
+
+
+@pytest.mark.acceptance("DB11")
+@pytest.mark.parametrize("call", ["commit", "fetch", "begin_nested", "end_nested"])
+async def test_a_time_that_ran_out_while_the_event_loop_stood_still_is_noticed(place, driver, call):
+    transaction = await driver.begin(0.3)
+    await transaction.run(INSERT, ("a", 1))
+    time.sleep(0.4)  # noqa: ASYNC251 - the loop is to stand still
+    calls = {
+        "commit": transaction.commit,
+        "fetch": lambda: transaction.fetch(ALL, ()),
+        "begin_nested": transaction.begin_nested,
+        "end_nested": lambda: transaction.end_nested(keep=True),
+    }
+    with pytest.raises(TransactionTimeout):
+        await calls[call]()
+    assert transaction.committed is False
+    assert await rows(driver) == []
+    await until(lambda: are_idle(place), 2)
+
+
+@pytest.mark.acceptance("DB11")
+async def test_a_call_that_ends_after_the_time_is_over_is_not_called_done(driver):
+    def work() -> Work[None]:
+        yield (INSERT, ("a", 1))
+        time.sleep(0.4)
+
+    transaction = await driver.begin(0.3)
+    with pytest.raises(TransactionTimeout):
+        await transaction.write(work, ANY_GENERATION, "notes")
+    with pytest.raises(TransactionTimeout):
+        await transaction.commit()
+    assert await rows(driver) == []
+
+
+async def test_a_connection_that_broke_before_the_commit_kept_nothing_and_says_so(place, driver):
+    transaction = await driver.begin(5)
+    await transaction.run(INSERT, ("a", 1))
+    await place.terminate()
+    with pytest.raises(ConnectionLost, match="nothing of the transaction was kept"):
+        await transaction.run(INSERT, ("b", 1))
+    with pytest.raises(ConnectionLost, match="nothing of the transaction was kept"):
+        await transaction.commit()
+
+
+async def test_a_definition_leaves_no_time_limit_for_locks_behind(driver):
+    transaction = await driver.begin(5)
+    for limit in ("0", "7s"):
+        await transaction.fetch("SELECT set_config('lock_timeout', $1, true)", (limit,))
+        await transaction.execute(f"ALTER TABLE notes ADD COLUMN c{limit} text", ())
+        assert [tuple(row) for row in await transaction.fetch("SHOW lock_timeout", ())] == [(limit,)]
+        with pytest.raises(InvalidQuery):
+            await transaction.execute("ALTER TABLE notes ADD COLUMN broken nothing", ())
+        assert [tuple(row) for row in await transaction.fetch("SHOW lock_timeout", ())] == [(limit,)]
+    await transaction.commit()
+    assert [tuple(row) for row in await driver.fetch("SHOW lock_timeout", ())] == [("0",)]
+
+
+async def test_of_two_that_wrote_and_then_define_one_is_told_what_to_do_before(driver):
+    async def write_and_define(name):
+        transaction = await driver.begin(10)
+        try:
+            await transaction.run(INSERT, (name, 1))
+            await both_wrote.wait()
+            await transaction.execute(f"ALTER TABLE notes ADD COLUMN {name} text", ())
+            await transaction.commit()
+        finally:
+            await transaction.rollback()
+
+    both_wrote = asyncio.Barrier(2)
+    outcomes = await asyncio.gather(write_and_define("a"), write_and_define("b"), return_exceptions=True)
+    (error,) = [outcome for outcome in outcomes if outcome is not None]
+    assert isinstance(error, DatabaseBusy)
+    assert "ensure_fields() before the transaction" in error.message
+    assert len(await rows(driver)) == 1
+
+
+@pytest.mark.parametrize("text", ["SELECT 1\0", "SELECT '\ud800'"])
+async def test_a_text_that_cannot_be_sent_costs_the_call_only(place, driver, text):
+    before = await place.backends()
+    transaction = await driver.begin(5)
+    await transaction.run(INSERT, ("a", 1))
+    for session in (driver, transaction):
+        for call in (
+            lambda s=session: s.execute(text, ()),
+            lambda s=session: s.fetch(text, ()),
+            lambda s=session: s.run(text, ()),
+            lambda s=session: s.write(unit((text,)), ANY_GENERATION, "notes"),
+            lambda s=session: s.define(unit((text,))),
+        ):
+            with pytest.raises(InvalidQuery, match="The statement"):
+                await call()
+    await transaction.commit()
+    assert await rows(driver) == [("a", 1)]
+    assert {pid for pid, _ in before} <= {pid for pid, _ in await place.backends()}

@@ -1,10 +1,13 @@
 """A feature that sends every change out and writes down what arrives, as often and in the order in which it does."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import apsw
+import asyncpg
 
 from app_kernel.core.events import EntityChanged
 from app_kernel.core.feature import Feature
@@ -27,18 +30,37 @@ async def write_down(db: EntityStore, messages: Sequence[Message]) -> None:
         )
 
 
-def make_effects(path: Path) -> None:
+def look(url: str, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of a database of either kind, as somebody else sees them."""
+    if url.startswith("sqlite:"):
+        with closing(apsw.Connection(url.removeprefix("sqlite:///"))) as connection:
+            return list(connection.execute(sql))
+    return asyncio.run(_look_at_server(url, sql))
+
+
+async def _look_at_server(url: str, sql: str) -> list[tuple[Any, ...]]:
+    plain, schema = url.partition("?")[0], parse_qs(urlsplit(url).query)["schema"][0]
+    connection = await asyncpg.connect(plain, server_settings={"search_path": schema})
+    try:
+        return [tuple(row) for row in await connection.fetch(sql)]
+    finally:
+        await connection.close()
+
+
+def make_effects(url: str) -> None:
     """The table in which the rows are numbered as they arrive."""
-    with closing(apsw.Connection(str(path))) as connection:
-        connection.execute("CREATE TABLE effects (n INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT, version INTEGER)")
+    if url.startswith("sqlite:"):
+        look(url, "CREATE TABLE effects (n INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT, version INTEGER)")
+        return
+    look(url, f"CREATE SCHEMA {parse_qs(urlsplit(url).query)['schema'][0]}")
+    look(url, "CREATE TABLE effects (n BIGSERIAL PRIMARY KEY, entity TEXT, version BIGINT)")
 
 
-def read_effects(path: Path) -> dict[str, list[int]]:
+def read_effects(url: str) -> dict[str, list[int]]:
     """The versions of each entity, as they arrived."""
     found: dict[str, list[int]] = {}
-    with closing(apsw.Connection(str(path))) as connection:
-        for entity, version in connection.execute("SELECT entity, version FROM effects ORDER BY n"):
-            found.setdefault(str(entity), []).append(int(str(version)))
+    for entity, version in look(url, "SELECT entity, version FROM effects ORDER BY n"):
+        found.setdefault(str(entity), []).append(int(version))
     return found
 
 

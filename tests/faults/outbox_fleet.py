@@ -8,11 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import apsw
-
 from tests.faults.children import Child
 from tests.faults.durable_redis import DurableRedis
-from tests.faults.outbox_feature import TOPIC, read_effects
+from tests.faults.outbox_feature import TOPIC, look, make_effects, read_effects
 
 
 class Service:
@@ -61,12 +59,21 @@ class Service:
 
 
 class Fleet:
-    """Several services on one SQLite file, and workers where there is Redis."""
+    """Several services on one database, and workers where there is Redis; SQLite files unless URLs are given."""
 
     def __init__(
-        self, folder: Path, redis: DurableRedis | None, *, services: int, saves: int, pace: float, seconds: float = 120
+        self,
+        folder: Path,
+        redis: DurableRedis | None,
+        *,
+        services: int,
+        saves: int,
+        pace: float,
+        seconds: float = 120,
+        urls: tuple[str, str] | None = None,
     ) -> None:
-        self.app, self.admin = folder / "app.db", folder / "admin.db"
+        self.app, self.admin = urls or (f"sqlite:///{folder / 'app.db'}", f"sqlite:///{folder / 'admin.db'}")
+        make_effects(self.admin)
         self.pace, self.seconds = pace, seconds
         self.redis = redis
         self.addresses = (self.app, "-" if redis else self.admin, redis.url if redis else "-")
@@ -74,6 +81,8 @@ class Fleet:
         self._lock = threading.Lock()
         self.acked: dict[str, set[int]] = {}
         self.acks = 0
+        self.taken: list[float] = []
+        """Seconds of each acknowledged save."""
         self._stack = ExitStack()
         self.services = [Service(self, f"s{number}", saves // services) for number in range(services)]
         self.workers: list[Child] = []
@@ -98,6 +107,7 @@ class Fleet:
             self._ledger.flush()
             self.acked.setdefault(line["ack"], set()).add(line["version"])
             self.acks += 1
+            self.taken.append(line["seconds"])
 
     def start_worker(self) -> Child:
         """One more admin worker."""
@@ -118,8 +128,7 @@ class Fleet:
 
     def is_settled(self) -> bool:
         """Whether everything has left the outbox and the stream."""
-        with apsw.Connection(str(self.app)) as connection:
-            unsent = connection.execute("SELECT COUNT(*) FROM kernel_outbox WHERE batch IS NULL").fetchall()[0][0]
+        unsent = look(self.app, "SELECT COUNT(*) FROM kernel_outbox WHERE batch IS NULL")[0][0]
         if unsent or self.redis is None:
             return not unsent
         with self.redis.client() as client:
@@ -127,10 +136,9 @@ class Fleet:
 
     def assert_all_arrived_once(self) -> int:
         """Every version in the history has arrived once and in order, and every acknowledged one is among them."""
-        with apsw.Connection(str(self.app)) as connection:
-            saved: dict[str, list[int]] = {}
-            for id, version in connection.execute("SELECT id, _version FROM items_history ORDER BY id, _version"):
-                saved.setdefault(str(id), []).append(int(str(version)))
+        saved: dict[str, list[int]] = {}
+        for id, version in look(self.app, "SELECT id, _version FROM items_history ORDER BY id, _version"):
+            saved.setdefault(str(id), []).append(int(version))
         arrived = read_effects(self.admin)
         wrong = {id: (versions, arrived.get(id)) for id, versions in saved.items() if arrived.get(id) != versions}
         assert not wrong, f"saved and arrived differ: {str(wrong)[:2000]}"

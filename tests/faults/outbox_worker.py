@@ -7,4 +7,4 @@ from app_kernel.admin_worker import work
 from tests.faults.outbox_feature import FEATURE
 
 if __name__ == "__main__":
-    asyncio.run(work(sys.argv[1], f"sqlite:///{sys.argv[2]}", [FEATURE]))
+    asyncio.run(work(sys.argv[1], sys.argv[2], [FEATURE]))

@@ -9,8 +9,8 @@ import pytest
 
 from tests.faults.durable_redis import DurableRedis, durable_redis
 from tests.faults.figures import figure
-from tests.faults.outbox_feature import make_effects
 from tests.faults.outbox_fleet import Fleet
+from tests.faults.outbox_places import outbox_urls
 
 SAVES = figure(short=2000, long=100_000)
 KILLS = figure(short=6, long=50)
@@ -43,15 +43,19 @@ def strike(fleet: Fleet, redis: DurableRedis, kill: int, chance: random.Random) 
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.acceptance("EV1")
-async def test_every_change_arrives_once_while_relay_redis_and_receiver_are_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+async def test_every_change_arrives_once_while_relay_redis_and_receiver_are_killed(
+    backend: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """2,000 saves by 4 processes, 6 kills, 2 workers at once; in the long run 100,000 saves and 50 kills."""
+    server = request.getfixturevalue("postgres_url") if backend == "postgres" else None
 
     def run() -> None:
         chance = random.Random(20_261_123)
-        make_effects(tmp_path / "admin.db")
         with (
             durable_redis(tmp_path / "redis") as redis,
-            Fleet(tmp_path, redis, services=4, saves=SAVES, pace=PACE, seconds=SECONDS) as fleet,
+            outbox_urls(server) as urls,
+            Fleet(tmp_path, redis, services=4, saves=SAVES, pace=PACE, seconds=SECONDS, urls=urls) as fleet,
         ):
             for service in fleet.services:
                 service.start()
@@ -77,14 +81,20 @@ async def test_every_change_arrives_once_while_relay_redis_and_receiver_are_kill
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.acceptance("EV3")
-async def test_a_change_is_saved_if_and_only_if_it_arrives_when_the_whole_service_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+async def test_a_change_is_saved_if_and_only_if_it_arrives_when_the_whole_service_is_killed(
+    backend: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """One service without Redis is killed 5 times between commit and delivery, in the long run 500 times."""
     kills = figure(short=5, long=500)
+    server = request.getfixturevalue("postgres_url") if backend == "postgres" else None
 
     def run() -> None:
         chance = random.Random(20_261_124)
-        make_effects(tmp_path / "admin.db")
-        with Fleet(tmp_path, None, services=1, saves=kills * 200, pace=0.0, seconds=SECONDS) as fleet:
+        with (
+            outbox_urls(server) as urls,
+            Fleet(tmp_path, None, services=1, saves=kills * 200, pace=0.0, seconds=SECONDS, urls=urls) as fleet,
+        ):
             (service,) = fleet.services
             service.start()
             for _ in range(kills):
@@ -106,7 +116,6 @@ async def test_a_change_is_saved_if_and_only_if_it_arrives_when_the_whole_servic
 @pytest.mark.acceptance("EV1")
 async def test_another_process_carries_within_five_seconds_when_the_relay_is_killed(tmp_path: Path) -> None:
     def run() -> float:
-        make_effects(tmp_path / "admin.db")
         with Fleet(tmp_path, None, services=3, saves=450, pace=0.05) as fleet:
             for service in fleet.services:
                 service.start()

@@ -202,7 +202,7 @@ async def test_connections_that_stay_half_open_keep_nobody_waiting_for_long(post
 @pytest.mark.parametrize("kind", ["fetch", "run", "write", "transaction"])
 async def test_a_write_whose_end_nobody_heard_of_is_never_called_undone(postgres_url: str, kind: str) -> None:
     """Silence falls while the statement, or the COMMIT, is under way: only a read is known to have done nothing."""
-    async with proxied(postgres_url, pool_size=2, statement_timeout=0.2) as (proxy, driver, _):
+    async with proxied(postgres_url, pool_size=2, statement_timeout=0.5) as (proxy, driver, _):
 
         def work() -> Work[None]:
             yield (INSERT, ("silent", 0))
@@ -223,6 +223,24 @@ async def test_a_write_whose_end_nobody_heard_of_is_never_called_undone(postgres
             await calls[kind]()
         proxy.thaw()
         await transaction.rollback()
+        await assert_back_to_normal(driver)
+
+
+@pytest.mark.acceptance("DB11")
+async def test_many_idle_connections_that_went_silent_are_not_waited_for_one_by_one(postgres_url: str) -> None:
+    options = {"pool_size": 8, "pool_timeout": 3, "connect_timeout": 1}
+    async with proxied(postgres_url, **options) as (proxy, driver, _):
+        await asyncio.gather(*(driver.fetch("SELECT pg_sleep(0.1)", ()) for _ in range(8)))
+        assert len(driver._pool._idle) == 8
+        for connection in driver._pool._idle:
+            connection.idle_since -= 100
+        proxy.freeze()
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ConnectTimeout):
+            await driver.fetch("SELECT 1", ())
+        # A second for the answer of one, and one for a new connection.
+        assert asyncio.get_running_loop().time() - began < 3.5
+        proxy.thaw()
         await assert_back_to_normal(driver)
 
 

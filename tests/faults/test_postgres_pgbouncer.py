@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -9,7 +10,15 @@ from app_kernel.core.errors import TransactionTimeout, Unavailable
 from app_kernel.db.database import connect
 from app_kernel.db.drivers.postgres import PostgresDriver
 from app_kernel.db.url import make_driver
-from tests.db.postgres_tools import Place, place_on, unit, until, with_options
+from tests.db.postgres_tools import (
+    Place,
+    database_with,
+    place_on,
+    run_behind_a_definition,
+    unit,
+    until,
+    with_options,
+)
 from tests.faults.pgbouncer import SERVER_CONNECTIONS, PgBouncer, pgbouncer
 from tests.faults.postgres_invariants import assert_sound
 from tests.faults.postgres_load import COUNT, CREATE, INSERT, KINDS, Load
@@ -155,3 +164,26 @@ async def test_an_index_is_built_in_the_schema_of_the_url(pooler: PgBouncer, pla
             "SELECT tablename FROM pg_indexes WHERE schemaname = $1 AND indexdef ~ 'name'", place.schema
         )
         assert ("items",) in found
+
+
+@pytest.mark.parametrize("has_schema", [True, False])
+async def test_a_single_statement_that_waited_for_a_definition_sees_its_generation(
+    postgres_url: str, pooler: PgBouncer, has_schema: bool
+) -> None:
+    async with (
+        database_with(postgres_url, "default_transaction_isolation", "repeatable read") as database,
+        place_on(database) as place,
+    ):
+        if not has_schema:
+            await place.onlooker.execute("SET search_path = public")
+        through = urlsplit(pooler.url)._replace(path=urlsplit(database).path).geturl()
+        options = {"schema": place.schema} if has_schema else {}
+        driver = make_driver(with_options(through, pgbouncer="true", **options))
+        assert isinstance(driver, PostgresDriver)
+        await driver.open()
+        await driver.execute("CREATE TABLE notes (id text PRIMARY KEY)", ())
+        assert await run_behind_a_definition(place, driver) == []
+        # What may not run in a transaction still can, where no schema has to be named in one.
+        if not has_schema:
+            await driver.execute("VACUUM notes", ())
+        await driver.close()

@@ -14,12 +14,13 @@ import pytest
 
 from app_kernel import FEATURES, Feature, ServiceConfig, create_service
 from app_kernel.admin_worker import AdminWorker, admin_sinks, chosen_features
-from app_kernel.core.errors import ConfigurationError, StorageFull
+from app_kernel.core.errors import ConfigurationError, StorageFull, Unavailable
 from app_kernel.core.events import EntityChanged
 from app_kernel.core.outbox import Message
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.tables import Table
 from app_kernel.db import create_database
+from app_kernel.db.outbox.rows import OutboxRows
 from app_kernel.redis_wire import create_redis
 from app_kernel.testing import KernelClient, kernel_client
 from tests.outbox.carrying import until
@@ -128,6 +129,8 @@ async def test_every_change_has_one_effect_in_order(
         figures = (await client.get("/metrics")).text
         assert "app_kernel_outbox_unsent 0.0" in figures
         assert "app_kernel_outbox_relay_active 1.0" in figures
+        length = f'app_kernel_outbox_stream_length{{topic="{TOPIC}"}} 0.0'
+        assert (length in figures) == ("redis" in backend)
         assert (await client.get("/readyz")).json()["components"]["outbox"] == "ok"
 
 
@@ -145,7 +148,7 @@ async def test_a_lag_shows_in_the_figures_and_at_last_in_readiness(
         assert "app_kernel_outbox_unsent 1.0" in figures
         assert f'app_kernel_outbox_interruptions_total{{topic="{TOPIC}"}}' in figures
         assert (await client.get("/readyz")).status_code == 200
-        monkeypatch.setattr("app_kernel.outbox.OLDEST_SECONDS", 0.1)
+        monkeypatch.setattr(client.kernel, "config", client.kernel.config.with_values(outbox_lag_seconds=0.1))
         answer = await client.get("/readyz")
         assert answer.status_code == 503
         assert answer.json()["components"]["outbox"] == "unavailable"
@@ -157,6 +160,23 @@ async def test_a_service_that_sends_nothing_has_no_relay(tmp_path: Path) -> None
     async with kernel_client(create_service("quiet", config=config), database=None) as client:
         assert "app_kernel_outbox_relay_active 0.0" in (await client.get("/metrics")).text
         assert not (tmp_path / "app.db-relay.lock").exists()
+        assert "outbox" not in (await client.get("/readyz")).json()["components"]
+
+
+@pytest.mark.acceptance("OP5")
+async def test_when_only_the_database_is_down_readiness_names_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> None:
+        raise Unavailable("away")
+
+    async with service(tmp_path, f"sqlite:///{tmp_path / 'app.db'}", None, diary()) as client:
+        assert (await client.get("/readyz")).json()["components"]["outbox"] == "ok"
+        monkeypatch.setattr(OutboxRows, "oldest_seconds", away)
+        monkeypatch.setattr(client.kernel.db, "ping", away)
+        answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["components"] == {"database": "unavailable", "admin_database": "ok"}
 
 
 async def test_what_was_sent_just_before_the_end_is_delivered(tmp_path: Path) -> None:

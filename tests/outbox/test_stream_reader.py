@@ -108,6 +108,51 @@ async def test_several_workers_keep_the_order_of_each_key(
         assert counts == {}, "a sink failed"
 
 
+@pytest.mark.acceptance("EV1")
+async def test_no_worker_takes_entries_while_another_is_between_looking_and_taking(
+    request: pytest.FixtureRequest, redis: Any
+) -> None:
+    """One has seen that nothing is unfinished; would the other now take an entry, the first would take the next."""
+    looked, go_on, took, write = (asyncio.Event() for _ in range(4))
+
+    async with opened_on("postgres", request) as (admin, _):
+        sink = WritingSink()
+        first, second = (stream_reader.StreamReader(redis, admin, ADMIN, sink, consumer=name) for name in "ab")
+        look, take = first._take_over, second._take
+
+        async def look_and_wait() -> Any:
+            found = await look()
+            looked.set()
+            await go_on.wait()
+            return found
+
+        async def take_and_wait() -> Any:
+            found = await take()
+            took.set()
+            await write.wait()
+            return found
+
+        async def second_waits_or_took() -> bool:
+            sql = "SELECT [pid] FROM [pg_locks] WHERE [locktype] = 'advisory' AND NOT [granted]"
+            return took.is_set() or bool(await admin.connection().privileged.execute(sql))
+
+        first._take_over, second._take = look_and_wait, take_and_wait  # type: ignore[method-assign]
+        await redis.xgroup_create(ADMIN, GROUP, id="0", mkstream=True)
+        await put(redis, 1)
+        running = [asyncio.create_task(first.run())]
+        await looked.wait()
+        running.append(asyncio.create_task(second.run()))
+        await until("the second worker's turn", second_waits_or_took, 4)
+        await put(redis, 2)
+        go_on.set()
+        await until_arrived(admin, 1)
+        write.set()
+        assert await until_arrived(admin, 2) == [1, 2]
+        for reader in (first, second):
+            reader.end()
+        await asyncio.gather(*running)
+
+
 async def test_an_entry_that_is_no_message_becomes_a_dead_letter_and_never_code(redis: Any) -> None:
     strange: list[dict[Any, Any]] = [
         {"a": "b"},

@@ -23,7 +23,7 @@ class Watched:
 
     def __init__(self, place, db):
         self.place, self.db, self.calls = place, db, []
-        for verb in ("fetch", "write", "define", "execute"):
+        for verb in ("fetch", "write", "run", "define", "execute"):
             self._watch(verb)
 
     def _watch(self, verb):

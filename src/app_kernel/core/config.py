@@ -142,6 +142,9 @@ class ServiceConfig(BaseModel):
     metrics_token: str | None = Field(
         default=None, repr=False, description="Bearer token for /metrics in production; admins may read it too."
     )
+    outbox_lag_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=300, description="Age of the oldest message that has not left from which on /readyz names `outbox`."
+    )
     docs_enabled: bool = Field(default=True, description="Serves /docs, /redoc and /openapi.json.")
     oauth_providers: dict[str, dict[str, Any]] = Field(default={}, repr=False, description="OAuth providers by name.")
 

@@ -25,6 +25,11 @@ Authenticator: TypeAlias = Callable[["Kernel", Scope], Awaitable["UserIdentity |
 Listener: TypeAlias = Callable[["Kernel", Any], Awaitable[None] | None]
 """Hears of an event after the fact: `listener(kernel, event)`, plain or async."""
 
+
+class NothingToSay(Exception):
+    """A health check raises it when its component is not in use or another one is to blame; it is then left out."""
+
+
 HealthCheck: TypeAlias = Callable[["Kernel"], Awaitable["bool | tuple[bool, str] | None"]]
 """Answers True or None when all is well, False or (False, "what is wrong") otherwise; may raise."""
 

@@ -56,3 +56,5 @@ class OutboxFigures:
     """Messages that no receiver took, kept in the app database until somebody sends them again."""
     is_active: bool
     """Whether the relay of this process is the one that carries."""
+    in_streams: Mapping[str, int] | None = None
+    """Messages in Redis that no admin worker has written yet, by topic; None without Redis, or while it is away."""

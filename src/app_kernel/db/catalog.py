@@ -1,17 +1,32 @@
 """How the schema is read: the statements that ask the catalog and the database, and what their rows mean."""
 
+from typing import TypeVar
+
 from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.dialects.postgres_catalog import PostgresQueries
 from app_kernel.db.dialects.queries import Queries
 from app_kernel.db.dialects.sqlite_catalog import SqliteQueries
-from app_kernel.db.drivers.base import Work
+from app_kernel.db.drivers.base import Session, Statement, Work
 from app_kernel.db.kinds import Kind
 from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Column, EntityTable
+
+T = TypeVar("T")
+
+
+async def read_work(session: Session, work: Work[T]) -> T:
+    """The result of work that only reads, run statement by statement, in no transaction of its own."""
+    try:
+        statement: Statement = next(work)
+        while True:
+            statement = work.send(await session.fetch(*statement))
+    except StopIteration as done:
+        result: T = done.value
+        return result
 
 
 def queries_for(dialect: Dialect) -> Queries:
     """The catalog's statements for a dialect."""
-    return PostgresQueries(dialect) if dialect.name == "postgres" else SqliteQueries()
+    return PostgresQueries(dialect) if dialect.name == "postgres" else SqliteQueries(dialect)
 
 
 def load_table(queries: Queries, dialect: Dialect, name: str) -> Work[EntityTable]:

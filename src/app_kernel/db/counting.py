@@ -20,7 +20,7 @@ _EXACT = Context(prec=2 * MAX_DIGITS + 10, Emax=3 * MAX_DIGITS, Emin=-3 * MAX_DI
 
 def check_step(field: Any, by: Any) -> None:
     """Refuses what cannot be added to a field; raises InvalidName, ReservedField and UnsupportedValue."""
-    if field == "id" or field in OWNED_FIELDS:
+    if type(field) is str and (field == "id" or field in OWNED_FIELDS):
         raise ReservedField(f"[{field}] belongs to the kernel; increment a field of your own.")
     check_field_name(field)
     if type(by) not in (int, float, Decimal):

@@ -75,7 +75,7 @@ class DefinitionVerbs(Handle):
             if scope is self._outside and self._dialect.builds_aside:
                 await self._build_aside(scope, entity, index)
             else:
-                await scope.schema.make_index(entity, index)
+                await scope.schema.indexes.ensure(entity, index)
         except UniqueViolation as exc:
             listed = ", ".join(index.fields)
             raise UniqueViolation(
@@ -84,26 +84,29 @@ class DefinitionVerbs(Handle):
 
     async def _build_aside(self, scope: Scope, entity: str, index: Index) -> None:
         """Builds an index in no transaction, which does not stop others from writing."""
-        schema = scope.schema
+        indexes = scope.schema.indexes
         for attempt in range(_BUILDS):
             if attempt:
                 # At a random moment, or those that met would meet again.
                 await asyncio.sleep(random.uniform(0, min(0.1 * attempt, 1)))  # noqa: S311 - it hides nothing
-            name = await schema.missing_index(entity, index)
+            name = await indexes.missing(entity, index)
             if name is None:
                 return
             # What an earlier build left behind; and another process may be building it now.
-            await schema.drop_failed_index(entity, name)
-            if await schema.missing_index(entity, index) is None:
+            await indexes.drop_failed(entity, name)
+            if await indexes.missing(entity, index) is None:
                 return
             sql = self._dialect.create_index(name, entity, index.fields, unique=index.unique, aside=True)
             try:
                 await self._driver.build(sql)
             except UniqueViolation:
-                await schema.drop_failed_index(entity, name)
+                await indexes.drop_failed(entity, name)
                 raise
             except DatabaseBusy:
                 continue  # Another process builds it too, and one of the two had to give way.
+            # Somebody may have given its name to something else at that moment, and then nothing was built.
+            if await indexes.missing(entity, index) is None:
+                return
         raise Unavailable("The index could not be built while others change the table; try again.")
 
 
@@ -111,7 +114,7 @@ def _index(fields: Any, unique: Any) -> Index:
     if not isinstance(fields, list | tuple) or not 1 <= len(fields) <= MAX_INDEX_FIELDS:
         raise InvalidQuery(f'The fields of an index are a list of 1 to {MAX_INDEX_FIELDS} names, such as ["email"].')
     for field in fields:
-        if field not in OWNED_FIELDS:
+        if type(field) is not str or field not in OWNED_FIELDS:
             check_field_name(field)
     if len(set(fields)) < len(fields):
         raise InvalidQuery("An index has each field once.")

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app_kernel.core.errors import UnsupportedTable
+from app_kernel.core.errors import Unavailable, UnsupportedTable
 from app_kernel.core.outbox import Recorder
 from app_kernel.core.transaction import joined_transaction
 from app_kernel.db.drivers.base import Driver
-from app_kernel.db.errors import SchemaFact
+from app_kernel.db.errors import SchemaFact, SchemaStale
 from app_kernel.db.names import check_entity_name
 from app_kernel.db.schema import Schema
 from app_kernel.db.scope import Scope
@@ -38,12 +38,20 @@ class Handle:
             raise UnsupportedTable(table.refusal)
         return table
 
-    async def _fetch(self, scope: Scope, table: EntityTable, sql: str, params: Sequence[Any]) -> list[Any] | None:
-        """The rows; None when the schema moved on, so that the caller compiles anew."""
+    async def _fetch(self, scope: Scope, table: EntityTable, sql: str, params: Sequence[Any]) -> list[Any] | SchemaFact:
+        """The rows; or why the caller has to compile anew, which it does RETRIES times before it raises `unread`."""
         session = scope.session
         try:
             rows = await session.fetch(sql, params, observed=True)
-        except SchemaFact:
+        except SchemaFact as exc:
             scope.schema.forget()
-            return None
-        return rows if session.generation == table.generation else None
+            return exc
+        return rows if session.generation == table.generation else SchemaStale()
+
+
+def unread(answer: object) -> Unavailable:
+    """What a read raises that was compiled anew again and again; `answer` is what came last."""
+    if isinstance(answer, SchemaFact) and not isinstance(answer, SchemaStale):
+        # Not the schema that the store knows: a policy or a view of the application's asks for what is not there.
+        return Unavailable(f"The database refuses this read: {answer}.")
+    return Unavailable("The schema of the database kept changing while this was read.")

@@ -7,10 +7,14 @@ from typing import Any, overload
 from app_kernel.core.errors import InvalidQuery
 from app_kernel.core.models import HistoryEntry, Instant, M
 from app_kernel.db.dialects.past import select_versions
+from app_kernel.db.errors import SchemaFact
+from app_kernel.db.handle import unread
+from app_kernel.db.kinds import INT64_MAX
 from app_kernel.db.models import entity_name, from_row, model_class
 from app_kernel.db.names import check_entity_name, read_id
 from app_kernel.db.reads import MANY_ROWS, ReadVerbs, check_page
 from app_kernel.db.saves import check_save_options
+from app_kernel.db.schema import RETRIES
 from app_kernel.db.table import OWNED_FIELDS
 from app_kernel.db.time_travel import check_version, history_entries, read_instant
 
@@ -31,21 +35,24 @@ class HistoryVerbs(ReadVerbs):
         check_page(limit, offset)
         entity = entity_name(name)
         scope = self._scope()
-        while True:
+        rows: list[Any] | SchemaFact = []
+        for _ in range(RETRIES):
             past = await self._past(scope, entity)
             key = None if past is None else read_id(id, past.history.id_kind)
             if past is None or key is None or limit == 0:
                 return []
             # The entry before the page is what its first one is compared with.
             begins_before = bool(offset)
-            page = self._dialect.page(limit if limit is None else limit + begins_before, offset - 1 if offset else None)
+            count = limit if limit is None else min(limit + begins_before, INT64_MAX)
+            page = self._dialect.page(count, offset - 1 if offset else None)
             sql = select_versions(self._dialect, past.history) + page
             rows = await self._fetch(scope, past.history, sql, (key,))
-            if rows is None:
+            if isinstance(rows, SchemaFact):
                 continue
             if len(rows) > MANY_ROWS:
                 return await asyncio.to_thread(history_entries, past, rows, begins_before=begins_before)
             return history_entries(past, rows, begins_before=begins_before)
+        raise unread(rows)
 
     @overload
     async def get_entity_version(self, name: str, id: Any, version: int) -> dict[str, Any] | None: ...

@@ -10,12 +10,15 @@ from app_kernel.db.bulk import IDS_AT_ONCE, parts
 from app_kernel.db.counting import check_step
 from app_kernel.db.dialects.row_sets import select_among
 from app_kernel.db.drivers.base import Row
+from app_kernel.db.errors import SchemaFact
+from app_kernel.db.handle import unread
 from app_kernel.db.many_writes import MANY_ROWS, for_row
 from app_kernel.db.matching import check_match_by
 from app_kernel.db.models import entity_name, from_row, model_class, to_entity
 from app_kernel.db.names import check_entity_name, read_id
 from app_kernel.db.pages import find_pages
 from app_kernel.db.saves import SaveVerbs, check_save_options
+from app_kernel.db.schema import RETRIES
 from app_kernel.db.scope import Scope
 from app_kernel.db.table import HISTORY_SUFFIX, EntityTable
 from app_kernel.db.units import Change
@@ -92,7 +95,8 @@ class ManyVerbs(SaveVerbs):
         if (cls := model_class(name)) is not None:
             return [from_row(cls, row) for row in await self.get_entities(entity_name(name), ids, include_deleted)]
         given = _listed("ids", ids)
-        while True:
+        found: dict[Any, Row] | SchemaFact = {}
+        for _ in range(RETRIES):
             scope = self._scope()
             table = await self._table(scope, name)
             if name.lower().endswith(HISTORY_SUFFIX):
@@ -100,13 +104,14 @@ class ManyVerbs(SaveVerbs):
             keys = dict.fromkeys(key for key in (read_id(id, table.id_kind) for id in given) if key is not None)
             if not table.exists or not keys:
                 return []
-            found = await self._rows_among(scope, table, keys, include_deleted)
-            if found is None:
+            found = await self._rows_among(scope, table, keys, bool(include_deleted))
+            if isinstance(found, SchemaFact):
                 continue
             rows = _in_order(keys, found)
             if len(rows) > MANY_ROWS:
                 return await asyncio.to_thread(table.to_dicts, rows)
             return table.to_dicts(rows)
+        raise unread(found)
 
     async def delete_entities(self, name: str | type[Any], ids: Iterable[Any], permanent: bool = False) -> int:
         """Deletes entities as `delete_entity` does, all in one commit; returns how many there were to delete."""
@@ -175,6 +180,7 @@ class ManyVerbs(SaveVerbs):
         self, name: str, cls: type[Any] | None, where_clause: str | None, params: Sequence[Any] | None, size: int
     ) -> AsyncIterator[Any]:
         last: tuple[Any, ...] | None = None
+        tries = RETRIES
         while True:
             scope = self._scope()
             table = await self._table(scope, name)
@@ -183,8 +189,12 @@ class ManyVerbs(SaveVerbs):
                 return
             sql, values = pages.bind(params or (), last)
             rows = await self._fetch(scope, table, sql, values)
-            if rows is None:
+            if isinstance(rows, SchemaFact):
+                tries -= 1
+                if not tries:
+                    raise unread(rows)
                 continue
+            tries = RETRIES
             for entity in table.to_dicts(rows):
                 yield entity if cls is None else from_row(cls, entity)
             if len(rows) < size:
@@ -193,8 +203,8 @@ class ManyVerbs(SaveVerbs):
 
     async def _rows_among(
         self, scope: Scope, table: EntityTable, keys: Iterable[Any], include_deleted: bool
-    ) -> dict[Any, Row] | None:
-        """The rows by id; None when the schema moved on."""
+    ) -> dict[Any, Row] | SchemaFact:
+        """The rows by id, or why they are to be asked for anew."""
         shape = ("among", include_deleted)
         sql = table.statements.get(shape)
         if sql is None:
@@ -203,8 +213,8 @@ class ManyVerbs(SaveVerbs):
         position = table.position("id")
         for part in parts(keys, IDS_AT_ONCE):
             rows = await self._fetch(scope, table, sql, (self._dialect.encode_ids(part),))
-            if rows is None:
-                return None
+            if isinstance(rows, SchemaFact):
+                return rows
             found.update((row[position], row) for row in rows)
         return found
 

@@ -1,6 +1,7 @@
 """The writes of many rows, of upserts by fields and of counters: planned first, then done as one unit of work."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,7 +13,8 @@ from app_kernel.core.errors import (
 )
 from app_kernel.db.bulk import Batch, delete_batch, save_batch
 from app_kernel.db.counting import check_adds, increment_unit
-from app_kernel.db.errors import SchemaStale
+from app_kernel.db.drivers.base import Transaction
+from app_kernel.db.errors import SchemaFact, SchemaStale
 from app_kernel.db.kinds import Kind
 from app_kernel.db.matching import Match, match_of, upsert_unit
 from app_kernel.db.names import check_id, read_id
@@ -22,9 +24,12 @@ from app_kernel.db.units import Change
 from app_kernel.db.writes import DELETED_AT, Writes, check_entity, missing_kinds
 
 T = TypeVar("T")
+_log = logging.getLogger("app_kernel.db")
 
 MANY_ROWS = 1000
 """Rows whose planning or decoding would hold the event loop for some milliseconds, so that a thread does it."""
+ANALYZED_ROWS = 1000
+"""Rows of one call from which on the database is to know of them before it plans the next query."""
 _UPSERTS = 3
 """How often an upsert is tried while others take its place in a unique index."""
 _WIDTH = {Kind.INT: 1, Kind.BIGINT: 2, Kind.FLOAT: 3, Kind.DECIMAL: 4}
@@ -103,11 +108,22 @@ class ManyWrites(Writes):
             return await _aside(lambda: table.to_dicts(rows), len(rows))
 
         try:
-            return await self._retry(attempt)
+            saved = await self._retry(attempt)
         except _Refused:
             # The database refused one of many rows in a statement: one by one, they tell which.
             one_by_one = True
-            return await self._retry(attempt)
+            saved = await self._retry(attempt)
+        await self._analyze(name, len(saved))
+        return saved
+
+    async def _analyze(self, name: str, rows: int) -> None:
+        if rows < ANALYZED_ROWS or isinstance(self._session, Transaction):
+            return
+        try:
+            await self._schema.analyze(name, rows)
+        except (StoreError, SchemaFact):
+            # What was saved stands; the database will look by itself later.
+            _log.warning("not_analyzed", extra={"entity": name}, exc_info=True)
 
     async def delete_many(self, name: str, ids: Sequence[Any], change: Change) -> int:
         """Deletes entities, softly or for good, all in one commit; returns how many there were."""

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app_kernel.core.errors import InvalidQuery
 from app_kernel.db.dialects.base import Dialect
-from app_kernel.db.query import check_params
+from app_kernel.db.query import check_clause, check_params
 from app_kernel.db.table import Column, EntityTable
 from app_kernel.db.where import Clause, compile_where, signature
 
@@ -32,14 +31,13 @@ def find_pages(
 ) -> Pages:
     """The pages for these arguments; raises InvalidQuery, also for a table that does not exist."""
     values = check_params(params)
+    check_clause("where_clause", where_clause)
     shape = ("pages", where_clause, signature(values), size)
     pages: Pages | None = table.statements.get(shape)
     return pages if pages is not None else table.keep(shape, _compile(table, dialect, where_clause, values, size))
 
 
 def _compile(table: EntityTable, dialect: Dialect, where_clause: str | None, params: Sequence[Any], size: int) -> Pages:
-    if where_clause is not None and not isinstance(where_clause, str):
-        raise InvalidQuery(f"where_clause is text, not {type(where_clause).__name__}.")
     clause = compile_where(where_clause or "", params, table.columns, dialect)
     is_history = "_action" in table.columns
     keys = ("id", "_version") if is_history else ("id",)

@@ -4,8 +4,9 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from app_kernel.core.errors import InvalidQuery, UnsupportedValue
 from app_kernel.db.dialects.base import Dialect
-from app_kernel.db.kinds import as_kind, kind_of
+from app_kernel.db.kinds import as_kind, check_text, kind_of
 
 _TOKEN = re.compile(
     r"""'(?:[^']|'')*'            # text
@@ -22,7 +23,14 @@ _TOKEN = re.compile(
 
 @lru_cache(maxsize=512)
 def compile_raw(sql: str, dialect: Dialect) -> str:
-    """The statement as the database spells it; text, quoted names and comments stay untouched."""
+    """The statement as the database spells it; text, quoted names and comments stay untouched.
+
+    Raises InvalidQuery for text that no database takes.
+    """
+    try:
+        check_text("SQL", sql)
+    except UnsupportedValue as exc:
+        raise InvalidQuery(exc.message) from None
     position = 0
 
     def spell(found: re.Match[str]) -> str:

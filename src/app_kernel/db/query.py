@@ -45,7 +45,9 @@ def find_query(
     With `as_of`, the table is a history, of which each row counts that was the latest of its id at this instant.
     """
     values = check_params(params)
-    key = ("find", where_clause, signature(values), order_by, include_deleted, as_of is not None)
+    check_clause("where_clause", where_clause)
+    check_clause("order_by", order_by)
+    key = ("find", where_clause, signature(values), order_by, bool(include_deleted), as_of is not None)
     compiled: _Compiled | None = table.statements.get(key)
     if compiled is None:
         made = _compile(table, dialect, where_clause, values, order_by, include_deleted, then=as_of is not None)
@@ -65,6 +67,12 @@ def check_params(params: Any) -> Sequence[Any]:
     return params
 
 
+def check_clause(what: str, text: Any) -> None:
+    """Refuses a clause that is no text; raises InvalidQuery."""
+    if text is not None and not isinstance(text, str):
+        raise InvalidQuery(f"{what} is text, not {type(text).__name__}.")
+
+
 def _compile(
     table: EntityTable,
     dialect: Dialect,
@@ -75,9 +83,6 @@ def _compile(
     *,
     then: bool,
 ) -> _Compiled:
-    for what, text in (("where_clause", where_clause), ("order_by", order_by)):
-        if text is not None and not isinstance(text, str):
-            raise InvalidQuery(f"{what} is text, not {type(text).__name__}.")
     clause = compile_where(where_clause or "", params, table.columns, dialect)
     conditions = [f"({clause.sql})"] if clause.sql else []
     is_history = "_action" in table.columns

@@ -6,10 +6,13 @@ from typing import Any, overload
 
 from app_kernel.core.errors import InvalidQuery
 from app_kernel.core.models import Instant, M
+from app_kernel.db.errors import SchemaFact
+from app_kernel.db.handle import unread
 from app_kernel.db.kinds import INT64_MAX
 from app_kernel.db.models import from_row, model_class, model_of
 from app_kernel.db.names import read_id
 from app_kernel.db.query import find_query
+from app_kernel.db.schema import RETRIES
 from app_kernel.db.scope import Scope
 from app_kernel.db.table import HISTORY_SUFFIX, EntityTable
 from app_kernel.db.time_travel import TimeTravel, read_instant
@@ -49,15 +52,18 @@ class ReadVerbs(TimeTravel):
         table = await self._table(scope, name)
         if name.lower().endswith(HISTORY_SUFFIX):
             raise InvalidQuery(f"A history has many rows for one id; use find_entities({name!r}, '[id] = ?', (id,)).")
-        while table.exists:
-            sql = self._point_query(table, include_deleted)
+        rows: list[Any] | SchemaFact = []
+        for _ in range(RETRIES):
+            if not table.exists:
+                return None
+            sql = self._point_query(table, bool(include_deleted))
             plain = type(id) is str and id.isascii() and id.isprintable() and table.id_kind == "str"
             key = id if plain else read_id(id, table.id_kind)
             rows = await self._fetch(scope, table, sql, (key,))
-            if rows is not None:
+            if not isinstance(rows, SchemaFact):
                 return table.to_dict(rows[0]) if rows else None
             table = await self._table(scope, name)
-        return None
+        raise unread(rows)
 
     @overload
     async def find_entities(
@@ -110,7 +116,8 @@ class ReadVerbs(TimeTravel):
         entity = name if cls is None else model_of(cls).entity
         scope = self._scope()
         instant = None if as_of is None else read_instant(as_of)
-        while True:
+        rows: list[Any] | SchemaFact = []
+        for _ in range(RETRIES):
             table = await self._table_at(scope, entity, instant)
             query = find_query(table, self._dialect, where_clause, params, order_by, include_deleted, instant)
             if not table.exists or limit == 0:
@@ -120,13 +127,14 @@ class ReadVerbs(TimeTravel):
             else:
                 sql = query.select_sql + self._dialect.page(limit, offset)
                 rows, sorts = await self._fetch(scope, table, sql, query.params), False
-            if rows is None:
+            if isinstance(rows, SchemaFact):
                 continue
             if len(rows) > MANY_ROWS:
                 found = await asyncio.to_thread(table.to_dicts, rows, sort=sorts)
             else:
                 found = table.to_dicts(rows, sort=sorts)
             return found if cls is None else [from_row(cls, row) for row in found]
+        raise unread(rows)
 
     async def count_entities(
         self,
@@ -142,14 +150,16 @@ class ReadVerbs(TimeTravel):
         entity = name if cls is None else model_of(cls).entity
         scope = self._scope()
         instant = None if as_of is None else read_instant(as_of)
-        while True:
+        rows: list[Any] | SchemaFact = []
+        for _ in range(RETRIES):
             table = await self._table_at(scope, entity, instant)
             query = find_query(table, self._dialect, where_clause, params, None, include_deleted, instant)
             if not table.exists:
                 return 0
             rows = await self._fetch(scope, table, query.count_sql, query.params)
-            if rows is not None:
+            if not isinstance(rows, SchemaFact):
                 return int(rows[0][0])
+        raise unread(rows)
 
     async def _table_at(self, scope: Scope, name: Any, instant: str | None) -> EntityTable:
         """What a find looks at: the table, or for an instant its history."""

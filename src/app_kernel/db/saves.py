@@ -6,7 +6,7 @@ from typing import Any, overload
 from app_kernel.core.errors import InvalidQuery, UnsupportedValue
 from app_kernel.core.models import M
 from app_kernel.db.definitions import DefinitionVerbs
-from app_kernel.db.kinds import check_text
+from app_kernel.db.kinds import INT64_MAX, check_text
 from app_kernel.db.matching import check_match_by
 from app_kernel.db.models import PYTHON_TYPES, entity_name, from_row, model_class, model_of, to_entity
 from app_kernel.db.names import check_entity_name, check_field_name
@@ -147,5 +147,5 @@ def check_save_options(comment: Any, expected_version: Any) -> None:
         if type(comment) is not str:
             raise UnsupportedValue("comment is text, or None.")
         check_text("comment", comment)
-    if expected_version is not None and type(expected_version) is not int:
-        raise UnsupportedValue("expected_version is a whole number, or None.")
+    if expected_version is not None and (type(expected_version) is not int or abs(expected_version) > INT64_MAX):
+        raise UnsupportedValue("expected_version is a whole number of 64 bits, or None.")

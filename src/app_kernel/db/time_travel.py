@@ -15,9 +15,11 @@ from app_kernel.core.events import changed_fields
 from app_kernel.core.models import HistoryEntry
 from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.dialects.past import select_version, select_version_at
-from app_kernel.db.handle import Handle
+from app_kernel.db.errors import SchemaFact, SchemaStale
+from app_kernel.db.handle import Handle, unread
 from app_kernel.db.kinds import INT64_MAX
 from app_kernel.db.names import read_id
+from app_kernel.db.schema import RETRIES
 from app_kernel.db.scope import Scope
 from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, EntityTable
 from app_kernel.db.units import Change
@@ -51,7 +53,7 @@ class TimeTravel(Handle):
 
     async def _past(self, scope: Scope, name: Any) -> Past | None:
         """The past of a table; None when there is none yet. Raises InvalidName, InvalidQuery, UnsupportedTable."""
-        while True:
+        for _ in range(RETRIES):
             table = await self._table(scope, name)
             if name.lower().endswith(HISTORY_SUFFIX):
                 raise InvalidQuery(f"{name!r} is a history itself, which has none; read it with find_entities().")
@@ -65,24 +67,27 @@ class TimeTravel(Handle):
                 raise UnsupportedTable(f"{name!r} has no history: the table {kept_in!r} is of another shape.")
             if not table.exists or table.generation == history.generation:
                 return past_of(table, history, self._dialect)
+        raise unread(SchemaStale())
 
     async def _version(self, name: Any, id: Any, *, at: str | None = None, number: int = 0) -> Version | None:
         """The version that an id had at an instant, or the one of this number; None when there is none."""
         scope = self._scope()
         spell = select_version if at is None else select_version_at
-        while True:
+        rows: list[Any] | SchemaFact = []
+        for _ in range(RETRIES):
             past = await self._past(scope, name)
             key = None if past is None else read_id(id, past.history.id_kind)
             if past is None or key is None:
                 return None
             sql = past.history.statements.get(spell) or past.history.keep(spell, spell(self._dialect, past.history))
             rows = await self._fetch(scope, past.history, sql, (key, number if at is None else at))
-            if rows is not None:
-                break
-        if not rows:
-            return None
-        kept = past.history.to_dict(rows[0])
-        return Version(past.entity(kept), kept["_action"] == Change.PURGE)
+            if isinstance(rows, SchemaFact):
+                continue
+            if not rows:
+                return None
+            kept = past.history.to_dict(rows[0])
+            return Version(past.entity(kept), kept["_action"] == Change.PURGE)
+        raise unread(rows)
 
 
 def past_of(table: EntityTable, history: EntityTable, dialect: Dialect) -> Past:

@@ -266,10 +266,11 @@ class Dialect(ABC):
         """The type of a new column; an `adopted` table, which the application made, may allow only some types."""
         return self.types[kind]
 
-    def create_table(self, name: str) -> str:
-        """A new table with the fields that every table has."""
-        owned = ", ".join(f"{self.quote(field)} {self.types[kind]}" for field, kind in OWNED_FIELDS.items())
-        return f"CREATE TABLE {self.table(name)} ({self.quote('id')} {self.id_type} NOT NULL PRIMARY KEY, {owned})"
+    def create_table(self, name: str, columns: Mapping[str, str]) -> str:
+        """A new table with the fields that every table has, and these columns (name to type)."""
+        types = {**columns, **{field: self.types[kind] for field, kind in OWNED_FIELDS.items()}}
+        others = ", ".join(f"{self.quote(field)} {declared}" for field, declared in types.items())
+        return f"CREATE TABLE {self.table(name)} ({self.quote('id')} {self.id_type} NOT NULL PRIMARY KEY, {others})"
 
     def create_history(self, name: str, columns: Mapping[str, str]) -> str:
         """The history of a table: a copy of its columns (name to type) without their constraints, one row a version."""
@@ -278,9 +279,10 @@ class Dialect(ABC):
         key = f"PRIMARY KEY ({self.quote('id')}, {self.quote('_version')})"
         return f"CREATE TABLE {self.table(name + HISTORY_SUFFIX)} ({copies}, {extra}, {key})"
 
-    def add_column(self, table_name: str, column: str, declared: str) -> str:
-        """A new column that may be NULL."""
-        return f"ALTER TABLE {self.table(table_name)} ADD COLUMN {self.quote(column)} {declared}"
+    def add_columns(self, table_name: str, columns: Mapping[str, str]) -> Sequence[str]:
+        """New columns (name to type) that may be NULL; the statements that make them."""
+        table = self.table(table_name)
+        return [f"ALTER TABLE {table} ADD COLUMN {self.quote(name)} {columns[name]}" for name in columns]
 
     def learn(self, column: Column, kind: Kind) -> Sequence[str]:
         """What clauses need once an application's own column is known to hold `kind`."""
@@ -327,6 +329,10 @@ class Dialect(ABC):
         names = self.column_list(("id", "topic", "key", "body", "created_at"))
         return f"INSERT INTO {self.quote('kernel_outbox')} ({names}) VALUES {', '.join(rows)}"
 
+    def analyze(self, table_names: Sequence[str]) -> str | None:
+        """Has the database look at what these tables hold, for its plans; None where it needs no telling."""
+        return None
+
     builds_aside: ClassVar[bool] = False
     """Whether an index can be built while others write to its table."""
 
@@ -337,16 +343,14 @@ class Dialect(ABC):
     def create_index(
         self, index_name: str, table_name: str, fields: Sequence[str], *, unique: bool, aside: bool = False
     ) -> str:
-        """An index that is made unless it exists; a unique one does not count soft-deleted rows.
+        """An index; a unique one does not count soft-deleted rows.
 
-        With `aside`, it is built in no transaction, while others write to the table.
+        With `aside`, it is built in no transaction, while others write to the table, and only where nothing has its
+        name, because nothing keeps another process from building it too.
         """
-        kind = f"{'UNIQUE ' if unique else ''}INDEX{' CONCURRENTLY' if aside else ''}"
+        kind = f"{'UNIQUE ' if unique else ''}INDEX{' CONCURRENTLY IF NOT EXISTS' if aside else ''}"
         alive = f" WHERE {self.quote('deleted_at')} IS NULL" if unique else ""
-        return (
-            f"CREATE {kind} IF NOT EXISTS {self.quote(index_name)} ON {self.table(table_name)}"
-            f" ({self.index_terms(fields)}){alive}"
-        )
+        return f"CREATE {kind} {self.quote(index_name)} ON {self.table(table_name)} ({self.index_terms(fields)}){alive}"
 
     def index_terms(self, fields: Sequence[str]) -> str:
         """Fields as they stand in an index that serves both directions of an order."""

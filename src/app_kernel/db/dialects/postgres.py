@@ -1,7 +1,7 @@
 """PostgreSQL's words. Text has collation "C", so that it compares and sorts by its bytes, as everywhere."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -242,6 +242,14 @@ class PostgresDialect(Dialect):
 
     def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> Steps:
         yield from postgres_retype.retype_column(self, table_name, column, old, new, declared)
+
+    def add_columns(self, table_name: str, columns: Mapping[str, str]) -> Sequence[str]:
+        added = ", ".join(f"ADD COLUMN {self.quote(name)} {columns[name]}" for name in columns)
+        return [f"ALTER TABLE {self.table(table_name)} {added}"] if added else []
+
+    def analyze(self, table_names: Sequence[str]) -> str | None:
+        # Until somebody has looked, PostgreSQL takes one row in 200 to be live (DEFAULT_UNK_SEL).
+        return f"ANALYZE (SKIP_LOCKED) {', '.join(map(self.table, table_names))}"
 
     builds_aside = True
 

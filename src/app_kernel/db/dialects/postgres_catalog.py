@@ -1,8 +1,6 @@
 """The statements by which PostgreSQL tells of the tables of the schema that the connection works in."""
 
-from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.dialects.queries import Queries, Query
-from app_kernel.db.kinds import Kind
 
 _HERE = "c.relnamespace = current_schema()::regnamespace"
 _IS_TABLE = "c.relkind IN ('r', 'p', 'f')"
@@ -11,22 +9,11 @@ _IS_TABLE = "c.relkind IN ('r', 'p', 'f')"
 class PostgresQueries(Queries):
     """The questions as PostgreSQL answers them."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
-
     def find_generation(self) -> Query:
         return ("SELECT value FROM kernel_meta WHERE key = 'generation'", ())
 
     def recall(self, entity: str) -> Query:
         return ("SELECT field, kind, adopted FROM kernel_catalog WHERE entity = $1::text", (entity,))
-
-    def remember(self, entity: str, field: str, kind: Kind, *, adopted: bool) -> Query:
-        return (
-            "INSERT INTO kernel_catalog (entity, field, kind, adopted)"
-            " VALUES ($1::text, $2::text, $3::text, $4::bigint)"
-            " ON CONFLICT (entity, field) DO UPDATE SET kind = excluded.kind, adopted = excluded.adopted",
-            (entity, field, str(kind), int(adopted)),
-        )
 
     def bump_generation(self) -> Query:
         return ("UPDATE kernel_meta SET value = value + 1 WHERE key = 'generation'", ())
@@ -75,13 +62,6 @@ class PostgresQueries(Queries):
             (name,),
         )
 
-    def find_index(self, name: str) -> Query:
-        return (
-            f"SELECT c.relname::text FROM pg_class c WHERE {_HERE}"
-            " AND c.relkind IN ('i', 'I') AND c.relname = $1::text",
-            (name,),
-        )
-
     def describe_index(self, name: str) -> Query:
         columns = (
             "SELECT string_agg(a.attname, ',' ORDER BY k.n) FROM unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)"
@@ -93,17 +73,25 @@ class PostgresQueries(Queries):
             (name,),
         )
 
+    def find_unknown(self, table: str, rows: int) -> Query | None:
+        return (
+            f"SELECT 1 FROM pg_class c WHERE {_HERE} AND c.relkind = 'r' AND c.relname = $1::text"
+            " AND (c.reltuples * 10 < $2::bigint OR NOT EXISTS (SELECT 1 FROM pg_stats s"
+            " WHERE s.schemaname = current_schema() AND s.tablename = c.relname))",
+            (table, rows),
+        )
+
     def list_indexes_on(self, table: str, column: str) -> Query:
         # PostgreSQL makes them anew by itself.
         return ("SELECT ''::text, ''::text WHERE FALSE", ())
 
     def find_value(self, table: str, column: str) -> Query:
-        name = self._dialect.quote(column)
-        return (f"SELECT 1 FROM {self._dialect.table(table)} WHERE {name} IS NOT NULL LIMIT 1", ())
+        name = self.dialect.quote(column)
+        return (f"SELECT 1 FROM {self.dialect.table(table)} WHERE {name} IS NOT NULL LIMIT 1", ())
 
     def find_beyond(self, table: str, column: str, limit: int) -> Query:
-        name = self._dialect.quote(column)
+        name = self.dialect.quote(column)
         return (
-            f"SELECT 1 FROM {self._dialect.table(table)} WHERE {name} > $1::bigint OR {name} < $2::bigint LIMIT 1",
+            f"SELECT 1 FROM {self.dialect.table(table)} WHERE {name} > $1::bigint OR {name} < $2::bigint LIMIT 1",
             (limit, -limit),
         )

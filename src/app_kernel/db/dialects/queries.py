@@ -1,7 +1,9 @@
 """The questions that the schema asks a database and its catalog; each dialect words them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
+from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.kinds import Kind
 
 Query = tuple[str, tuple[object, ...]]
@@ -9,6 +11,9 @@ Query = tuple[str, tuple[object, ...]]
 
 class Queries(ABC):
     """Statements with their params; the columns of each answer are in the docstring."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
 
     @abstractmethod
     def find_generation(self) -> Query:
@@ -22,9 +27,21 @@ class Queries(ABC):
     def recall(self, entity: str) -> Query:
         """field, kind, adopted: what the catalog knows of an entity."""
 
-    @abstractmethod
-    def remember(self, entity: str, field: str, kind: Kind, *, adopted: bool) -> Query:
-        """Writes one field into the catalog."""
+    def remember(self, entity: str, kinds: Mapping[str, Kind], *, adopted: bool) -> Query:
+        """Writes fields of an entity into the catalog; `kinds` holds one or more."""
+        mark, text, number = self.dialect.placeholder, Kind.STR, Kind.INT
+        rows = ", ".join(
+            f"({mark(at, text)}, {mark(at + 1, text)}, {mark(at + 2, text)}, {mark(at + 3, number)})"
+            for at in range(1, 4 * len(kinds), 4)
+        )
+        values: list[object] = []
+        for field, kind in kinds.items():
+            values += (entity, field, str(kind), int(adopted))
+        return (
+            f"INSERT INTO kernel_catalog (entity, field, kind, adopted) VALUES {rows}"
+            " ON CONFLICT (entity, field) DO UPDATE SET kind = excluded.kind, adopted = excluded.adopted",
+            tuple(values),
+        )
 
     @abstractmethod
     def list_columns(self, table: str) -> Query:
@@ -40,11 +57,14 @@ class Queries(ABC):
 
     @abstractmethod
     def find_object(self, name: str) -> Query:
-        """type: what else has this name, such as a view."""
+        """type: what has this name, such as a view."""
 
-    @abstractmethod
-    def find_index(self, name: str) -> Query:
-        """name: of the index, if it exists."""
+    def find_unknown(self, table: str, rows: int) -> Query | None:
+        """A row, if the database has yet to look at what a table holds, of which `rows` are new.
+
+        None where that makes no difference.
+        """
+        return None
 
     @abstractmethod
     def describe_index(self, name: str) -> Query:

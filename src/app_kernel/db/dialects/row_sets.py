@@ -33,7 +33,7 @@ def select_first(dialect: Dialect, table: EntityTable, condition: str, count: in
 
 
 def select_matches(dialect: Dialect, table: EntityTable, fields: Sequence[str], count: int) -> str:
-    """position, id: the live rows whose fields equal those of the rows given.
+    """position, id: the live rows whose fields equal those of the rows given; nobody else changes them until the end.
 
     Parameters are for each row its position, then the values of `fields`.
     """
@@ -48,9 +48,11 @@ def select_matches(dialect: Dialect, table: EntityTable, fields: Sequence[str], 
         for at, column in enumerate(columns)
     )
     given = f"WITH {_GIVEN} ({_names(len(marks))}) AS (VALUES {rows})"
+    # A row that changes while its lock is waited for is matched again before it counts.
+    lock = dialect.row_lock and f" ORDER BY {dialect.quote('id')}{dialect.row_lock} OF {dialect.quote(table.name)}"
     return (
         f"{given} SELECT {_GIVEN}._0, {dialect.quote('id')} FROM {_GIVEN} JOIN {dialect.table(table.name)}"
-        f" ON {equal} WHERE {dialect.quote('deleted_at')} IS NULL"
+        f" ON {equal} WHERE {dialect.quote('deleted_at')} IS NULL{lock}"
     )
 
 

@@ -1,7 +1,6 @@
 """The statements by which SQLite tells of its tables."""
 
 from app_kernel.db.dialects.queries import Queries, Query
-from app_kernel.db.kinds import Kind
 
 
 class SqliteQueries(Queries):
@@ -9,13 +8,6 @@ class SqliteQueries(Queries):
 
     def recall(self, entity: str) -> Query:
         return ("SELECT field, kind, adopted FROM kernel_catalog WHERE entity = ?", (entity,))
-
-    def remember(self, entity: str, field: str, kind: Kind, *, adopted: bool) -> Query:
-        return (
-            "INSERT INTO kernel_catalog (entity, field, kind, adopted) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (entity, field) DO UPDATE SET kind = excluded.kind, adopted = excluded.adopted",
-            (entity, field, str(kind), int(adopted)),
-        )
 
     def find_generation(self) -> Query:
         return ("SELECT value FROM kernel_meta WHERE key = 'generation'", ())
@@ -54,9 +46,6 @@ class SqliteQueries(Queries):
 
     def find_object(self, name: str) -> Query:
         return ("SELECT type FROM sqlite_master WHERE lower(name) = lower(?)", (name,))
-
-    def find_index(self, name: str) -> Query:
-        return ("SELECT name FROM sqlite_master WHERE type = 'index' AND name = ?", (name,))
 
     def describe_index(self, name: str) -> Query:
         return (

@@ -109,6 +109,13 @@ class LocalSignals:
             listener.close()
             raise
         self._listener = listener
+        self._remove_dead()
+
+    def _remove_dead(self) -> None:
+        """Removes the sockets of killed processes, which would stay for ever in the directory of a silent database."""
+        for path in self._find_others():
+            # An empty datagram names no channel, so it wakes nobody.
+            self._send(path, b"")
 
     def _bind(self, listener: socket.socket) -> None:
         self._directory.mkdir(mode=0o700, exist_ok=True)

@@ -72,7 +72,7 @@ class PostgresDriver(Driver):
             return await self._runner.transact(guard(self.dialect.table(table), generation), unit)
 
     async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
-        return await self._runner.single(sql, params, reads=False)
+        return await self._runner.single(sql, params, reads=False, isolated=True)
 
     async def define(self, unit: Unit[T]) -> T:
         return await self._define(with_generation(unit))
@@ -85,7 +85,8 @@ class PostgresDriver(Driver):
             except InvalidQuery as exc:
                 if not isinstance(exc.__cause__, asyncpg.ActiveSQLTransactionError):
                     raise
-        rows = await self._runner.single(sql, params, reads=raw.reads, leaves_state=raw.leaves_state)
+        # Never as a read, which is repeated when its end was not heard of: a function in it may write.
+        rows = await self._runner.single(sql, params, reads=False, leaves_state=raw.leaves_state)
         if raw.defines:
             # It can run outside a transaction only, such as CREATE INDEX CONCURRENTLY.
             await self.define(forget_unit)

@@ -87,6 +87,8 @@ def _server_settings(options: PostgresOptions) -> dict[str, str]:
     settings |= {
         "statement_timeout": str(_milliseconds(options.statement_timeout)),
         "idle_in_transaction_session_timeout": str(FROZEN_SECONDS * 1000),
+        # A statement that waited for a change of its table must see the generation after it.
+        "default_transaction_isolation": "read committed",
         "timezone": "UTC",
         # Compiling short statements takes longer than running them.
         "jit": "off",

@@ -45,22 +45,26 @@ class PostgresPool:
         self._closed = False
 
     async def acquire(self) -> Connection:
-        """A connection for the caller alone; raises PoolTimeout, DatabaseClosed, ConnectTimeout or Unavailable."""
+        """A connection for the caller alone; raises PoolTimeout, DatabaseClosed, ConnectTimeout or Unavailable.
+
+        Takes pool_timeout at most, and connect_timeout more where a connection is to be made.
+        """
         if not self._accepts:
             raise DatabaseClosed
+        deadline = self._loop.time() + self._options.pool_timeout
         while self._idle:
             connection = self._idle.pop()
             if connection.is_closed():
                 self._free_slot()
-            elif self._was_idle_long(connection) and not await self._answers(connection):
-                self._close_later(connection)
+            elif self._was_idle_long(connection) and not await self._answers(connection, deadline):
+                self._drop_silent(connection)
             else:
                 self._leased.add(connection)
                 return connection
         if self._slots_used < self._options.pool_size:
             self._slots_used += 1
             return await self._connect()
-        granted = await self._wait()
+        granted = await self._wait(deadline)
         return await self._connect() if granted is None else granted
 
     def release(self, connection: Connection) -> None:
@@ -143,11 +147,11 @@ class PostgresPool:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
 
-    async def _wait(self) -> Connection | None:
+    async def _wait(self, deadline: float) -> Connection | None:
         """A connection that came back, or None for a slot that became free and is the caller's now."""
         waiter: asyncio.Future[Connection | None] = self._loop.create_future()
         self._waiters.append(waiter)
-        limit = self._loop.call_later(self._options.pool_timeout, _give_up, waiter)
+        limit = self._loop.call_at(deadline, _give_up, waiter)
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -157,7 +161,7 @@ class PostgresPool:
             raise
         finally:
             limit.cancel()
-            # They give up in the order in which they came.
+            # Those behind one who still waits go when they are met.
             while self._waiters and self._waiters[0].done():
                 self._waiters.popleft()
 
@@ -186,15 +190,26 @@ class PostgresPool:
         since = connection.idle_since
         return since <= self._suspicious_until or self._loop.time() - since > CHECK_IDLE_SECONDS
 
-    async def _answers(self, connection: Connection) -> bool:
+    async def _answers(self, connection: Connection, deadline: float) -> bool:
+        seconds = min(ANSWER_SECONDS, max(deadline - self._loop.time(), 0.001))
         try:
-            await connection.execute("SELECT 1", timeout=ANSWER_SECONDS)
+            await connection.execute("SELECT 1", timeout=seconds)
         except FOREIGN:
             return False
         except BaseException:
             self._close_later(connection)
             raise
         return True
+
+    def _drop_silent(self, connection: Connection) -> None:
+        """Throws away a connection that does not answer, and those that are as old: each would cost as long a wait."""
+        old = [other for other in self._idle if other.idle_since <= connection.idle_since]
+        for other in old:
+            self._idle.remove(other)
+            self._close_later(other)
+        # Without a farewell, which would keep its slot from who waits for it.
+        connection.terminate()
+        self._free_slot()
 
     def _close_later(self, connection: Connection) -> None:
         """Closes in the background: a statement that still runs is cancelled first, and its slot is free after that."""

@@ -13,7 +13,7 @@ from app_kernel.db.drivers.postgres_connection import Connection, local_settings
 from app_kernel.db.drivers.postgres_errors import CONFLICTS, FOREIGN, is_lost, is_reusable, may_be_stale, to_ours
 from app_kernel.db.drivers.postgres_options import PostgresOptions
 from app_kernel.db.drivers.postgres_pool import PostgresPool
-from app_kernel.db.drivers.postgres_statements import one_statement, run_unit
+from app_kernel.db.drivers.postgres_statements import check_text, one_statement, run_unit
 from app_kernel.db.errors import SchemaStale
 
 T = TypeVar("T")
@@ -66,14 +66,29 @@ class PostgresRunner:
         self._wraps = options.pgbouncer and options.schema is not None
         """Whether even a single statement needs settings of its transaction's."""
 
-    async def single(self, sql: str, params: Sequence[Any], *, reads: bool, leaves_state: bool = False) -> list[Any]:
-        """The rows of one statement, which is its own transaction."""
+    async def single(
+        self,
+        sql: str,
+        params: Sequence[Any],
+        *,
+        reads: bool,
+        leaves_state: bool = False,
+        isolated: bool = False,
+    ) -> list[Any]:
+        """The rows of one statement, which is its own transaction.
+
+        With `reads` it may be run twice. With `isolated` it is sure to see what was committed before it got its
+        locks, whatever the server's default is.
+        """
+        check_text(sql)
         tries: Tries | None = None
+        # A pooler keeps no settings of a connection, so that there the isolation is to be said with each transaction.
+        wraps = self._wraps or (isolated and self._behind_pooler)
         pool = self.pool
         while True:
             connection = await pool.acquire()
             try:
-                if self._wraps:
+                if wraps:
                     rows = await self._single_wrapped(connection, sql, params)
                 else:
                     rows = await connection.fetch(sql, *params)

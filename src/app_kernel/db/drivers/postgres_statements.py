@@ -30,6 +30,9 @@ TAKE_SCHEMA_LOCK = (
     f"; SET LOCAL lock_timeout = {SCHEMA_LOCK_SECONDS * 1000}; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"
     f"; SET LOCAL lock_timeout = {DDL_LOCK_SECONDS * 1000}"
 )
+KEEP_LOCK_TIMEOUT = "; SELECT set_config('app_kernel.lock_timeout', current_setting('lock_timeout'), true)"
+"""Before TAKE_SCHEMA_LOCK in a transaction that goes on after the change of the schema."""
+RESTORE_LOCK_TIMEOUT = "SELECT set_config('lock_timeout', current_setting('app_kernel.lock_timeout'), true)"
 
 _LEADING = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|\()+")
 _WORD = re.compile(r"[A-Za-z]+")
@@ -41,38 +44,59 @@ _LASTING = frozenset(
 )  # fmt: skip
 """First words of what would end a transaction or outlast the statement on a connection that others use too."""
 _DEFINING = frozenset({"ALTER", "CALL", "CREATE", "DO", "DROP", "IMPORT"})
-_READING = frozenset({"SELECT", "SHOW", "TABLE", "VALUES"})
 _QUOTED = re.compile(
-    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$""",
+    r"""(?<!\w)[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | (?P<name>"(?:[^"]|"")*")
+      | --[^\n]* | /\*.*?\*/ | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$""",
     re.VERBOSE | re.DOTALL,
 )
 _TEMPORARY = re.compile(
-    r"\b(CREATE(\s+OR\s+REPLACE)?|INTO)(\s+(LOCAL|GLOBAL))?\s+TEMP(ORARY)?\b|\bpg_temp\b", re.IGNORECASE
+    r"\b(CREATE(\s+OR\s+REPLACE)?|INTO)(\s+(LOCAL|GLOBAL))?\s+TEMP(ORARY)?\b|\bpg_temp(_\d+)?\b", re.IGNORECASE
 )
+_QUOTED_TEMPORARY = re.compile(r'"pg_temp(_\d+)?"\s*\.', re.IGNORECASE)
 _INTO = re.compile(r"\bINTO\b", re.IGNORECASE)
-_LEAVES_STATE = re.compile(r"\b(set_config|pg_(try_)?advisory_(un)?lock\w*|dblink\w*|lo_open|setseed)\b", re.IGNORECASE)
+_LEAVES_STATE = re.compile(
+    r"""\b(set_config|pg_(try_)?advisory_(un)?lock\w*|dblink\w*|lo_open|setseed)\b | \bU&" """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Functions that do so; a name spelled as U&"..." may be any of them."""
 
 
 class RawStatement:
     """A statement of the caller's, as far as its text tells what it does; raises InvalidQuery for a forbidden one."""
 
-    __slots__ = ("defines", "leaves_state", "reads")
+    __slots__ = ("defines", "leaves_state")
 
     def __init__(self, sql: str) -> None:
+        check_text(sql)
         word = first_word(sql)
         words = _QUOTED.sub("''", sql)
         defining = word in _DEFINING or (word in ("SELECT", "WITH") and _INTO.search(words) is not None)
-        if word in _LASTING or (defining and _TEMPORARY.search(words)):
+        if word in _LASTING or (defining and _is_temporary(sql, words)):
             raise InvalidQuery(
                 "execute() may not open or end transactions, change settings or make temporary tables:"
                 " the connection it runs on is everybody's."
             )
         self.defines = defining and not (word == "WITH" and "INSERT" in words.upper())
         """Whether it may change the schema."""
-        self.reads = word in _READING and not defining
-        """Whether it only reads, as far as its functions do; then it may be run twice."""
-        self.leaves_state = word in ("CALL", "DO") or _LEAVES_STATE.search(words) is not None
+        # In all of the text: names may be quoted, and a connection more costs less than to overlook one.
+        self.leaves_state = word in ("CALL", "DO") or _LEAVES_STATE.search(sql) is not None
         """Whether the connection may keep something of it, so that nobody else may use it."""
+
+
+def check_text(sql: str) -> None:
+    """Raises InvalidQuery for a statement that cannot be sent; the attempt would cost the connection."""
+    if "\0" in sql:
+        raise InvalidQuery("The statement has a NUL in it.")
+    if not sql.isascii():
+        try:
+            sql.encode()
+        except UnicodeEncodeError as exc:
+            raise InvalidQuery("The statement is no Unicode: it has half of a surrogate pair in it.") from exc
+
+
+def _is_temporary(sql: str, words: str) -> bool:
+    names = _QUOTED.sub(lambda found: found["name"] or "''", sql)
+    return _TEMPORARY.search(words) is not None or _QUOTED_TEMPORARY.search(names) is not None
 
 
 def first_word(sql: str) -> str:
@@ -165,6 +189,7 @@ async def run_unit(unit: Unit[T], fetch: Fetch) -> T:
     try:
         sql, params = next(work)
         while True:
+            check_text(sql)
             sql, params = work.send(await fetch(sql, *params))
     except StopIteration as done:
         result: T = done.value

@@ -6,12 +6,14 @@ succeeded, and one that fails goes back to it. After reads it stays where it is,
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it brings no types
 
 from app_kernel.core.errors import (
     ConnectionLost,
+    DatabaseBusy,
     DatabaseClosed,
     StoreError,
     TransactionInOtherTask,
@@ -25,10 +27,13 @@ from app_kernel.db.drivers.postgres_pool import PostgresPool
 from app_kernel.db.drivers.postgres_runner import commit
 from app_kernel.db.drivers.postgres_statements import (
     GENERATION,
+    KEEP_LOCK_TIMEOUT,
+    RESTORE_LOCK_TIMEOUT,
     TAKE_SCHEMA_LOCK,
     Answer,
     RawStatement,
     answer,
+    check_text,
     defining_unit,
     guard,
     run_unit,
@@ -40,9 +45,13 @@ T = TypeVar("T")
 
 _SAVE = "SAVEPOINT kernel_call"
 _SAVE_AGAIN = f"RELEASE SAVEPOINT kernel_call; {_SAVE}"
-_NEST = "RELEASE SAVEPOINT kernel_call; SAVEPOINT kernel_nested; SAVEPOINT kernel_call"
-_KEEP_NESTED = f"RELEASE SAVEPOINT kernel_nested; {_SAVE}"
-_DROP_NESTED = f"ROLLBACK TO SAVEPOINT kernel_nested; RELEASE SAVEPOINT kernel_nested; {_SAVE}"
+_NEST = f"RELEASE SAVEPOINT kernel_call; SAVEPOINT {{name}}; {_SAVE}"
+_KEEP_NESTED = f"RELEASE SAVEPOINT {{name}}; {_SAVE}"
+_DROP_NESTED = f"ROLLBACK TO SAVEPOINT {{name}}; RELEASE SAVEPOINT {{name}}; {_SAVE}"
+_LOST = "The connection to the database broke inside a transaction; nothing of the transaction was kept."
+_DEFINE_BEFORE = "Call ensure_fields() before the transaction for the fields that it will need."
+SAVE_SECONDS = 0.25
+"""How long a call that was cancelled while it set a savepoint may still wait for a lock that it asked for with it."""
 TAKE_BACK_SECONDS = 2.0
 """How long a call that was cancelled may take to be undone, before the whole transaction is given up."""
 
@@ -53,17 +62,19 @@ class PostgresTransaction(Transaction):
     dialect: Dialect
 
     def __init__(
-        self, driver: Driver, connection: Connection, pool: PostgresPool, committed: Callable[[int], None]
+        self, driver: Driver, connection: Connection, pool: PostgresPool, moved_on: Callable[[int], None]
     ) -> None:
         self.dialect = driver.dialect
         self.generation = driver.generation
         self._pool = pool
         self._connection = connection
-        self._committed = committed
+        self._moved_on = moved_on
         self._loop = asyncio.get_running_loop()
         self._end: StoreError | None = None
         """Why no call is served any more; None while it is open."""
         self._busy = False
+        self._depth = 0
+        """How many savepoints of the caller's are open."""
         self._unsaved = False
         """Whether something was written since the savepoint was set."""
         self._defined = False
@@ -80,6 +91,8 @@ class PostgresTransaction(Transaction):
         self._timer = self._loop.call_at(self._deadline, self._expire)
 
     async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
+        check_text(sql)
+
         async def work() -> list[Row]:
             await self._save()
             rows: list[Row] = await self._fetch(sql, *params)
@@ -101,6 +114,8 @@ class PostgresTransaction(Transaction):
             return await self._call(work)
 
     async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        check_text(sql)
+
         async def work() -> list[Row]:
             await self._save()
             rows: list[Row] = await self._fetch(sql, *params)
@@ -136,58 +151,97 @@ class PostgresTransaction(Transaction):
             await to_the_end(self._roll_back())
 
     async def begin_nested(self) -> None:
-        async def work() -> None:
-            await self._execute(_NEST)
-            self._unsaved = False
-
-        await self._call(work)
+        name = f"kernel_nested_{self._depth + 1}"
+        try:
+            await self._settle(lambda: self._execute(_NEST.format(name=name)))
+        except asyncio.CancelledError:
+            if self._end is None:
+                # Where this fails, the transaction is over, and its savepoints with it.
+                with suppress(StoreError):
+                    await self._settle(lambda: self._execute(_DROP_NESTED.format(name=name)))
+            raise
+        self._depth += 1
 
     async def end_nested(self, *, keep: bool) -> None:
         async def work() -> None:
-            await self._execute(_KEEP_NESTED if keep else _DROP_NESTED)
-            self._unsaved = False
+            name = f"kernel_nested_{self._depth}"
+            self._depth -= 1
+            await self._execute((_KEEP_NESTED if keep else _DROP_NESTED).format(name=name))
             if self._defined and not keep:
                 await self._connection.forget_statements()
                 self.generation = (await self._fetch(GENERATION))[0][0]
 
-        await self._call(work)
+        await self._settle(work)
 
     async def _define(self, unit: Unit[tuple[T, int]]) -> T:
         async def work() -> T:
             self._defined = True
-            await self._save(TAKE_SCHEMA_LOCK)
-            result, self.generation = await run_unit(unit, self._fetch)
+            await self._save(KEEP_LOCK_TIMEOUT + TAKE_SCHEMA_LOCK)
+            result, generation = await run_unit(unit, self._fetch)
+            await self._execute(RESTORE_LOCK_TIMEOUT)
+            self.generation = generation
             self._unsaved = True
             return result
 
-        return await self._call(work)
+        try:
+            return await self._call(work)
+        except DatabaseBusy as exc:
+            # Others wait for what this transaction wrote before; that is not given up before its end.
+            raise DatabaseBusy(f"{exc.message} {_DEFINE_BEFORE}") from exc
 
     async def _call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Does the work, or takes back what it did; a statement that is out of date is prepared anew, once."""
         self._check_open()
         self._busy = True
         try:
-            try:
-                return await work()
-            except BaseException as exc:
-                await self._take_back(exc)
-                if not may_be_stale(exc):
-                    raise
-            try:
-                return await work()
-            except BaseException as exc:
-                await self._take_back(exc)
-                raise
+            result = await self._try_twice(work)
         except FOREIGN as exc:
             raise to_ours(exc) from exc
         finally:
             self._busy = False
+        self._check_time()
+        return result
+
+    async def _try_twice(self, work: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await work()
+        except BaseException as exc:
+            await self._take_back(exc)
+            if not may_be_stale(exc):
+                raise
+        try:
+            return await work()
+        except BaseException as exc:
+            await self._take_back(exc)
+            raise
+
+    async def _settle(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Does what must not stop midway: to its end also when the task is cancelled, or the transaction is over."""
+        self._check_open()
+        self._busy = True
+        await to_the_end(self._done_or_over(work))
+
+    async def _done_or_over(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+            self._unsaved = False
+        except FOREIGN as exc:
+            raise self._over(exc) from exc
+        finally:
+            self._busy = False
+        self._check_time()
 
     def _check_open(self) -> None:
+        if self._busy and self._end is None:
+            raise TransactionInOtherTask
+        self._check_time()
+
+    def _check_time(self) -> None:
+        """Raises why the transaction is over, also where its timer could not run because the loop stood still."""
+        if self._end is None and self._loop.time() >= self._deadline:
+            self._give_up(TransactionTimeout())
         if self._end is not None:
             raise self._end
-        if self._busy:
-            raise TransactionInOtherTask
 
     async def _save(self, then: str = "") -> None:
         """Makes sure that going back to the savepoint takes nothing with it that succeeded."""
@@ -195,7 +249,11 @@ class PostgresTransaction(Transaction):
         if not sql:
             return
         try:
-            await self._execute(sql)
+            if self._unsaved:
+                # Between the old savepoint and the new one a cancelled call would have nothing to go back to.
+                await to_the_end(self._execute(sql), SAVE_SECONDS)
+            else:
+                await self._execute(sql)
         except asyncpg.DivisionByZeroError as exc:
             raise SchemaStale from exc
         finally:
@@ -213,29 +271,20 @@ class PostgresTransaction(Transaction):
 
     async def _take_back(self, exc: BaseException) -> None:
         """Goes back to the savepoint after a failure; ends the transaction, and says so, where that cannot be done."""
-        why = self._end or await self._why_lost(exc)
-        if why is None:
-            return
-        if self._end is None:
-            self._give_up(why)
-        if isinstance(exc, Exception):
-            raise why from exc
-
-    async def _why_lost(self, exc: BaseException) -> StoreError | None:
-        """What ended the transaction; None after going back to the savepoint."""
-        if self._loop.time() >= self._deadline:
-            return TransactionTimeout()
-        if isinstance(exc, FOREIGN) and is_lost(exc):
-            self._pool.suspect_idle()
-            return ConnectionLost()
-        try:
+        lost = isinstance(exc, FOREIGN) and is_lost(exc)
+        if lost or self._end is not None or self._loop.time() >= self._deadline:
+            self._over(exc)
+        else:
             await to_the_end(self._go_back(exc))
-        except FOREIGN:
-            return ConnectionLost()
-        return None
+        if self._end is not None and isinstance(exc, Exception):
+            raise self._end from exc
 
     async def _go_back(self, exc: BaseException) -> None:
-        await self._connection.execute("ROLLBACK TO SAVEPOINT kernel_call", timeout=TAKE_BACK_SECONDS)
+        try:
+            await self._connection.execute("ROLLBACK TO SAVEPOINT kernel_call", timeout=TAKE_BACK_SECONDS)
+        except FOREIGN as broken:
+            self._over(broken)
+            return
         self._unsaved = False
         if may_be_stale(exc) or self._defined:
             await self._connection.forget_statements()
@@ -245,11 +294,15 @@ class PostgresTransaction(Transaction):
             await commit(self._connection)
         except FOREIGN as exc:
             ours = to_ours(exc)
+            if isinstance(exc, asyncpg.InterfaceError) and is_lost(exc):
+                # asyncpg knew that the connection was gone, and sent nothing.
+                ours = ConnectionLost(_LOST)
             self._give_up(ours if isinstance(ours, StoreError) else ConnectionLost())
             raise ours from exc
+        self.committed = True
         self._end = DatabaseClosed("This transaction was committed; it takes no further calls.")
+        self._moved_on(self.generation)
         self._give_back()
-        self._committed(self.generation)
 
     async def _roll_back(self) -> None:
         try:
@@ -272,19 +325,40 @@ class PostgresTransaction(Transaction):
         if self._end is None and not self._busy:
             self._give_up(TransactionTimeout())
 
+    def _over(self, exc: BaseException) -> StoreError:
+        """Ends it because of a failure that cannot be taken back, unless it has ended; why it has."""
+        if self._end is not None:
+            return self._end
+        if isinstance(exc, FOREIGN) and is_lost(exc):
+            self._pool.suspect_idle()
+        late = self._loop.time() >= self._deadline
+        why = TransactionTimeout() if late else ConnectionLost(_LOST)
+        self._give_up(why)
+        return why
+
     def _give_up(self, why: StoreError) -> None:
         self._timer.cancel()
         self._end = why
         self._pool.discard(self._connection)
 
 
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """The result of work that is done to its end also when this task is cancelled meanwhile."""
+async def to_the_end(work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
+    """The result of work that goes on, at most for `seconds`, when this task is cancelled, however often; then raises.
+
+    Work that is still not done after these seconds is cancelled itself, and ends before this does.
+    """
     task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as exc:
+            if cancelled is None and seconds is not None:
+                task.get_loop().call_later(seconds, task.cancel)
+            cancelled = cancelled or exc
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        # Looked at, so that nobody complains that it was not.
+        task.exception()
+    raise cancelled

@@ -14,6 +14,7 @@ from app_kernel.db.dialects.sqlite import SqliteDialect
 from app_kernel.db.drivers.base import ANY_GENERATION, Row, Transaction, Unit
 from app_kernel.db.drivers.sqlite_connection import PROGRESS_STEPS, deadline_handler, read_generation
 from app_kernel.db.drivers.sqlite_errors import as_ours
+from app_kernel.db.drivers.sqlite_outcome import Outcome
 from app_kernel.db.drivers.sqlite_statements import run_raw, run_unit
 from app_kernel.db.errors import SchemaStale
 
@@ -24,36 +25,24 @@ T = TypeVar("T")
 Work = Callable[[apsw.Connection], Any]
 
 
-class _Call:
-    """Something to do on the connection, and what became of it."""
+class _Call(Outcome):
+    """Something to do on the connection."""
 
-    __slots__ = ("error", "future", "guarded", "keeps", "loop", "result", "work")
+    __slots__ = ("guarded", "keeps", "work")
 
     def __init__(self, work: Work, *, guarded: bool, keeps: bool = True) -> None:
+        super().__init__()
         self.work = work
         self.guarded = guarded
         """Whether it takes back what it did when it fails."""
         self.keeps = keeps
         """Whether what the call before it did is settled by it, or may still be taken back."""
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
-        self.result: Any = None
-        self.error: BaseException | None = None
 
     def finish(self) -> None:
         """Tells the waiting task, from any thread."""
-        try:
-            self.loop.call_soon_threadsafe(self._deliver)
-        except RuntimeError:
-            return  # The loop is closed: nobody waits there any more.
-
-    def _deliver(self) -> None:
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
+        # A closed loop has nobody who waits.
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.deliver)
 
 
 class SqliteTransaction(Transaction):

@@ -18,6 +18,7 @@ from app_kernel.core.errors import DatabaseBusy, DatabaseClosed, KernelError
 from app_kernel.db.drivers.base import ANY_GENERATION, Unit
 from app_kernel.db.drivers.sqlite_connection import create_catalog, read_generation
 from app_kernel.db.drivers.sqlite_errors import as_ours
+from app_kernel.db.drivers.sqlite_outcome import Outcome
 from app_kernel.db.drivers.sqlite_statements import run_unit
 from app_kernel.db.errors import SchemaFact, SchemaStale
 
@@ -30,47 +31,24 @@ MAX_GROUP = 128
 """Units in one commit at most, so that the first of them does not wait for ever."""
 
 
-class Job:
-    """One unit on its way through the writer, and what became of it."""
+class Job(Outcome):
+    """One unit on its way through the writer."""
 
-    __slots__ = (
-        "abandoned",
-        "alone",
-        "claimed",
-        "error",
-        "future",
-        "generation",
-        "loop",
-        "result",
-        "transaction",
-        "unit",
-    )
+    __slots__ = ("abandoned", "alone", "claimed", "generation", "transaction", "unit")
 
     def __init__(
         self, unit: Unit[Any], generation: int, *, alone: bool, transaction: "SqliteTransaction | None" = None
     ) -> None:
+        super().__init__()
         self.unit = unit
         self.transaction = transaction
         """One to open and to serve until it ends, in place of a unit."""
         self.generation = generation
         self.alone = alone
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
-        self.result: Any = None
-        self.error: BaseException | None = None
         self.claimed = False
         """Whether the thread has begun with it, so that its outcome must be awaited."""
         self.abandoned = False
         """Whether it waited too long, so that the thread leaves it out."""
-
-    def deliver(self) -> None:
-        """Tells the waiting task; runs in the event loop."""
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
 
 
 class SqliteWriter:
