@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from importlib import import_module
 from pathlib import Path
@@ -28,13 +28,18 @@ from app_kernel.core.outbox import ADMIN_TOPICS, Sink
 from app_kernel.core.tables import Table
 from app_kernel.db.database import Database, create_database
 from app_kernel.db.outbox.backoff import Backoff
+from app_kernel.db.outbox.claims import claim_key, claim_stream
 from app_kernel.db.outbox.relay import Receivers, Relay
+from app_kernel.db.outbox.rows import OutboxRows
 from app_kernel.db.outbox.stream_reader import StreamReader
 from app_kernel.features import FEATURES
 from app_kernel.logs import configure_logging, get_logger
 from app_kernel.redis_wire import create_redis
+from app_kernel.service.address_check import find_redis_problems
 
 WRONG_USE = 2
+LEASE = "admin-relay"
+"""Of its own, so that a worker beside a service that writes to the same database does not keep that one's relay out."""
 
 _log = get_logger("app_kernel.admin_worker")
 
@@ -43,6 +48,7 @@ class AdminWorker:
     """Drains the streams of some sinks into one admin database, until `end`."""
 
     def __init__(self, redis: Any, database: Database, features: Sequence[Feature]) -> None:
+        self._redis = redis
         self._database = database
         self._tables = [table for feature in features for table in feature.admin_tables]
         self._ending = asyncio.Event()
@@ -59,13 +65,18 @@ class AdminWorker:
             reader.end()
 
     async def run(self) -> None:
-        """Opens the database, for as long as that takes, and works until told to end."""
+        """Opens the database, for as long as that takes, and works until told to end.
+
+        Raises ConfigurationError when Redis is another admin database's.
+        """
         async with AsyncExitStack() as stack:
-            if not await self._open():
+            if not await self._managed("admin database", lambda: _open_with(self._database, self._tables)):
                 return
             stack.push_async_callback(self._database.close)
+            if not await self._managed("redis", self._claim):
+                return
             # Dead letters that were sent again wait in the outbox of the admin database itself.
-            relay = Relay(self._database, Receivers(self._sinks, admin=self._database.connection))
+            relay = Relay(self._database, Receivers(self._sinks, admin=self._database.connection), lease=LEASE)
             relay.start()
             stack.push_async_callback(relay.stop)
             _log.info("admin_worker_started", topics=sorted(self._sinks))
@@ -74,20 +85,28 @@ class AdminWorker:
                     readers.create_task(reader.run())
         _log.info("admin_worker_ended", written=sum(reader.written for reader in self._readers))
 
-    async def _open(self) -> bool:
-        """Whether the database is open; it is not when the end came first."""
-        backoff = Backoff(logging.getLogger("app_kernel.admin_worker"), "admin database", self._ending)
+    async def _managed(self, name: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """Whether it was done, after as many tries as that takes; it was not when the end came first."""
+        backoff = Backoff(logging.getLogger("app_kernel.admin_worker"), name, self._ending)
         while not self._ending.is_set():
             try:
-                await _open_with(self._database, self._tables)
-            except InvalidDatabaseUrl:
+                await work()
+            except (InvalidDatabaseUrl, ConfigurationError):
                 raise
-            except Exception as exc:  # noqa: BLE001 - the worker outlives whatever keeps the database from opening
+            except Exception as exc:  # noqa: BLE001 - the worker outlives whatever keeps it from its work
                 await backoff.wait_after(exc)
             else:
                 backoff.succeeded()
                 return True
         return False
+
+    async def _claim(self) -> None:
+        mine = (await OutboxRows(self._database.driver).epoch()).database_id
+        for topic in self._sinks:
+            if not await claim_stream(self._redis, topic, mine):
+                reason = "this Redis is read for another admin database; use one, or one number of it (/1), for each"
+                remedy = f"if that database is gone for good, delete the key {claim_key(topic)}"
+                raise ConfigurationError([f"--redis: {reason}; {remedy}"])
 
 
 async def _open_with(database: Database, tables: Iterable[Table]) -> None:
@@ -146,7 +165,11 @@ def _named(path: str, option: str) -> Any:
 async def work(redis_url: str, database_url: str, features: Sequence[Feature]) -> None:
     """Runs one worker until SIGTERM or SIGINT."""
     database = create_database(database_url)
-    redis = create_redis(redis_url, "admin-worker")
+    try:
+        redis = create_redis(redis_url, "admin-worker")
+    except ValueError:
+        # Its text may be a part of the password.
+        raise ConfigurationError(["--redis: cannot be read; use redis://host:6379/0"]) from None
     worker = AdminWorker(redis, database, features)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -170,6 +193,8 @@ def command(
     """Writes what services put into Redis for the admin database, exactly once and in order."""
     if log_level not in logging.getLevelNamesMapping():
         _fail(f"--log-level: there is no level {log_level}")
+    if problems := list(find_redis_problems(redis)):
+        _fail("; ".join(f"--redis: {problem}" for problem in problems))
     configure_logging(log_level)
     try:
         chosen = chosen_features(app, features)
@@ -181,8 +206,8 @@ def command(
         asyncio.run(work(redis, db, chosen))
     except ConfigurationError as exc:
         _fail("; ".join(exc.problems))
-    except (InvalidDatabaseUrl, ValueError) as exc:
-        _fail(str(exc))
+    except InvalidDatabaseUrl as exc:
+        _fail(f"--db: {exc.message}")
     except ImportError:
         _fail("Redis needs its client: install app-kernel[redis]")
 

@@ -189,7 +189,7 @@ def send_again(
 ) -> None:
     """Sends a dead message again, under its own id, so that a receiver which has it after all drops it."""
     if not _run(_settings(database_url, env_file, admin=admin), lambda db: retry_dead_letter(db, message)):
-        _fail(f"there is no dead message {message}", REFUSED)
+        _fail(f"there is no dead message {message}; those of the admin worker are found with --admin", REFUSED)
     typer.echo(f"{message} is on its way again")
 
 

@@ -12,8 +12,8 @@ from app_kernel.core.outbox import ADMIN_TOPICS, OutboxFigures
 from app_kernel.core.ports import Database as DatabasePort
 from app_kernel.core.ports import Outbox
 from app_kernel.db.database import Database
+from app_kernel.db.outbox.dead_letters import count_dead, list_waiting
 from app_kernel.db.outbox.relay import Receivers, Relay
-from app_kernel.db.outbox.rows import OutboxRows
 from app_kernel.db.outbox.streams import answer_of
 
 CHECK_SECONDS = 1.0
@@ -48,25 +48,36 @@ class ServiceOutbox(Outbox):
             await relay.stop()
 
     async def figures(self) -> OutboxFigures:
-        lag = await OutboxRows(_opened(self._kernel.db).driver).lag()
+        db = _opened(self._kernel.db).connection()
+        waiting, dead = await list_waiting(db), await count_dead(db)
+        unsent, seconds = sum(each.unsent for each in waiting), max((each.seconds for each in waiting), default=0.0)
         is_active = self._relay is not None and self._relay.active
-        return OutboxFigures(lag.unsent, lag.oldest_seconds, lag.dead, is_active, await self._in_streams())
+        return OutboxFigures(unsent, seconds, dead, is_active, await self._in_streams())
 
     async def check(self) -> tuple[bool, str]:
-        """Whether messages leave in time; nothing to say where none leave, or when the database is what is away."""
+        """Whether messages leave in time; nothing to say where none leave, or when the database is what is away.
+
+        Messages of topics that nobody here carries, such as those of a feature that was removed, count in the figures
+        alone: no restart of this process would help them.
+        """
         if not self._is_used:
             raise NothingToSay
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                seconds = await OutboxRows(_opened(self._kernel.db).driver).oldest_seconds()
+                waiting = await list_waiting(_opened(self._kernel.db).connection())
         except (Unavailable, TimeoutError) as exc:
             raise NothingToSay from exc
+        seconds = max((each.seconds for each in waiting if self._carries(each.topic)), default=0.0)
         limit = self._kernel.config.outbox_lag_seconds
         return seconds < limit, f"the oldest message has waited for {seconds:.0f} seconds"
 
     @property
     def _is_used(self) -> bool:
         return bool(self._kernel.recorders) or any(feature.sinks for feature in self._kernel.features)
+
+    def _carries(self, topic: str) -> bool:
+        """Whether a feature of this service has a sink for the topic; the relay leaves all others alone."""
+        return any(topic in feature.sinks for feature in self._kernel.features)
 
     async def _in_streams(self) -> dict[str, int] | None:
         """Messages in each stream that nobody has written yet; None when Redis does not tell, or there is none."""

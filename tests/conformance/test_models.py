@@ -321,3 +321,18 @@ async def test_what_is_neither_dict_nor_instance_is_not_saved(db, entity):
     with pytest.raises((UnsupportedValue, InvalidName)):
         await db.save_entity(entity)
     assert await db.count_entities("projects") == 0
+
+
+async def test_many_instances_are_saved_under_a_name_too_and_nothing_else_beside_them(db):
+    @dataclass
+    class Person:
+        name: str
+        id: str | None = None
+
+    saved = await db.save_entities("crew", [Person("ada"), Person("bob")])
+    assert [(type(person), person.name) for person in saved] == [(Person, "ada"), (Person, "bob")]
+    assert await db.count_entities("crew") == 2
+    for wrong in ([{"name": "x"}], [Person("cy"), {"name": "x"}]):
+        with pytest.raises(UnsupportedValue, match="save dicts under the name"):
+            await db.save_entities(Person, wrong)
+    assert await db.count_entities(Person) == 0

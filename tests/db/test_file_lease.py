@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,79 @@ async def test_a_lease_whose_file_was_removed_is_lost(tmp_path: Path) -> None:
 async def test_a_directory_that_is_gone_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="lock file"):
         await asyncio.to_thread(FileLease.acquire, str(tmp_path / "gone" / "app.db"), "relay")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o660, 0o666])
+async def test_the_lock_file_may_be_opened_by_whoever_may_open_the_database(tmp_path: Path, mode: int) -> None:
+    database, lock = tmp_path / "app.db", tmp_path / "app.db-relay.lock"
+    database.touch()
+    database.chmod(mode)
+    held = FileLease.acquire(str(database), "relay")
+    assert held is not None
+    assert stat.S_IMODE(lock.stat().st_mode) == mode
+    assert lock.stat().st_gid == database.stat().st_gid
+    await held.release()
+
+
+async def test_a_lock_file_that_another_version_left_closed_is_opened_by_its_owner(tmp_path: Path) -> None:
+    database, lock = tmp_path / "app.db", tmp_path / "app.db-relay.lock"
+    database.touch()
+    database.chmod(0o660)
+    lock.touch()
+    lock.chmod(0o600)
+    held = FileLease.acquire(str(database), "relay")
+    assert held is not None
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o660
+    await held.release()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be other users")
+def test_another_user_of_the_database_takes_over_from_one_that_was_killed() -> None:
+    # Not pytest's own directory, which is closed to other users.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o777)
+        database = Path(folder) / "app.db"
+        database.touch()
+        database.chmod(0o666)
+        answers = [_acquire_and_die(str(database), user) for user in (1001, 1002, 1001)]
+        assert answers == ["held"] * 3
+        assert (Path(folder) / "app.db-relay.lock").exists()
+
+
+def _acquire_and_die(path: str, user: int) -> str:
+    """What another user's process was told before it was killed."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgid(user)
+            os.setuid(user)
+            answer = "held" if FileLease.acquire(path, "relay") else "taken"
+        except Exception as exc:  # noqa: BLE001 - told to the parent, which expects none
+            answer = repr(exc)
+        os.write(writing, answer.encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        return told.read()
+
+
+@pytest.mark.parametrize("what", ["a link", "a second name", "a file with something in it"])
+async def test_a_file_that_somebody_put_in_its_place_is_not_opened_to_others(tmp_path: Path, what: str) -> None:
+    database, lock, private = tmp_path / "app.db", tmp_path / "app.db-relay.lock", tmp_path / "private"
+    database.touch()
+    database.chmod(0o666)
+    private.write_text("secret" if what == "a file with something in it" else "")
+    private.chmod(0o600)
+    if what == "a link":
+        lock.symlink_to(private)
+        with pytest.raises(Unavailable, match="lock file"):
+            FileLease.acquire(str(database), "relay")
+    else:
+        private.rename(lock) if what != "a second name" else lock.hardlink_to(private)
+        held = FileLease.acquire(str(database), "relay")
+        assert held is not None
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+        await held.release()
+    assert not private.exists() or stat.S_IMODE(private.stat().st_mode) == 0o600

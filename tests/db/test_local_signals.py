@@ -160,3 +160,45 @@ async def test_a_full_listener_does_not_hold_up_the_sender(pair: tuple[LocalSign
     assert time.monotonic() - began < 5
     await asyncio.sleep(0.05)
     assert calls
+
+
+@pytest.mark.parametrize("what", ["a link to it", "an open parent", "a linked parent", "an open directory"])
+async def test_a_sender_looks_into_no_directory_that_is_not_its_own_alone(what: str, tmp_path: Path) -> None:
+    sender = LocalSignals(str(tmp_path / "app.db"))
+    parent, victim = sender._directory.parent, Path(tempfile.gettempdir()) / "victim"
+    victim.mkdir(mode=0o700)
+    places = victim
+    if what == "a linked parent":
+        parent.symlink_to(victim)
+        places = victim / sender._directory.name
+        places.mkdir(mode=0o700)
+    else:
+        parent.mkdir(mode=0o755 if what == "an open parent" else 0o700)
+        if what == "an open directory":
+            places = sender._directory
+            places.mkdir()
+            places.chmod(0o755)
+        else:
+            sender._directory.symlink_to(victim)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as live:
+        live.bind(str(places / "live"))
+        live.setblocking(False)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stale:
+            stale.bind(str(places / "stale"))
+        sender.on_signal("outbox", lambda: None)
+        sender.signal("outbox")
+        sender.close()
+        with pytest.raises(BlockingIOError):
+            live.recv(99)
+    assert sorted(path.name for path in places.iterdir()) == ["live", "stale"]
+
+
+async def test_a_directory_that_opens_later_is_no_longer_looked_into(pair: tuple[LocalSignals, LocalSignals]) -> None:
+    one, two = pair
+    one.on_signal("outbox", lambda: None)
+    two.on_signal("outbox", lambda: None)
+    assert len(one._find_others()) == 1
+    one._directory.parent.chmod(0o777)
+    assert one._find_others() == ()
+    one._directory.parent.chmod(0o700)
+    assert len(one._find_others()) == 1

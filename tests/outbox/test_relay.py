@@ -12,6 +12,7 @@ from app_kernel.core.errors import StorageFull
 from app_kernel.core.events import MessagesCarried
 from app_kernel.core.outbox import Message
 from app_kernel.core.ports import EntityStore
+from app_kernel.db.database import Database
 from app_kernel.db.outbox import channel, relay
 from app_kernel.db.outbox.dead_letters import list_dead_letters, retry_dead_letter
 from app_kernel.db.outbox.relay import Receivers
@@ -140,7 +141,7 @@ async def test_a_message_that_cannot_be_written_dies_with_its_reason_and_the_res
             assert await arrived(admin) == [0, 1, 2, 100, 101, 102, 4, 5]
             (dead,) = await list_dead_letters(app.connection())
             assert (dead.topic, dead.key, dead.body, dead.attempts) == (ADMIN, "k", {"n": 3}, 5)
-            assert dead.reason == "ValueError: cannot write 3"
+            assert dead.reason.startswith("ValueError at tests.outbox.carrying:")
             assert (sum(each.failed for each in heard), sum(each.dead for each in heard)) == (5, 1)
             sink.refused = set()
             assert await retry_dead_letter(app.connection(), dead.id)
@@ -166,21 +167,6 @@ async def test_what_follows_a_refused_message_of_its_key_waits_until_that_is_wri
             await send(app, *numbered(range(6)))
             assert await until_arrived(admin, 6) == list(range(6))
         assert len(failures) == 4
-
-
-async def test_the_reason_of_a_death_does_not_repeat_what_the_message_says(quick_retries: None) -> None:
-    async def sink(db: EntityStore, messages: Sequence[Message]) -> None:
-        raise ValueError(f"no: {messages[0].body} {'x' * 1000}")
-
-    async with opened() as (app, admin):
-        async with relaying(app, Receivers({ADMIN: sink}, admin=admin.connection)):
-            await send(app, Message(ADMIN, {"secret": "hunter2-hunter2", "nested": [{"pin": 123456}]}))
-            await until_empty(app)
-        (dead,) = await list_dead_letters(app.connection(), topic=ADMIN)
-        assert await list_dead_letters(app.connection(), topic="admin:others") == []
-        assert len(dead.reason) == 500
-        assert "hunter2" not in dead.reason
-        assert "123456" not in dead.reason
 
 
 async def test_a_sink_that_is_too_slow_for_a_batch_gets_smaller_ones() -> None:
@@ -225,12 +211,18 @@ async def test_one_message_that_takes_too_long_by_itself_dies_and_the_rest_flows
         assert [dead.body for dead in await list_dead_letters(app.connection())] == [{"n": 1}]
 
 
+async def has_left(app: Database) -> bool:
+    """Whether the rows of the known topic are gone; they are so a moment after they arrived."""
+    return not await OutboxRows(app.driver).unsent(ADMIN, 0, 1)
+
+
 async def test_a_topic_that_nobody_here_knows_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
     async with opened() as (app, admin):
         await send(app, *numbered([1], topic="admin:newer"))
         async with relaying(app, Receivers({ADMIN: WritingSink()}, admin=admin.connection)) as running:
             await send(app, *numbered([2]))
-            await until_arrived(admin, 1)
+            assert await until_arrived(admin, 1) == [2]
+            await until("the end of its row", lambda: has_left(app))
             assert (await running.lag()).unsent == 1
 
 
@@ -301,17 +293,17 @@ async def test_what_is_past_its_time_is_forgotten(backend: str, request: pytest.
         rows = OutboxRows(app.driver)
         await send(app, *numbered(range(2500), topic="admin:a"))
         sent = [row.seq for row in await rows.unsent("admin:a", 0, 2500)]
-        await rows.epoch()
+        first = (await rows.epoch()).mark
         with clock.frozen() as frozen:
-            await rows.mark_sent(sent[:2400], 1)
+            await rows.mark_sent(sent[:2400], first)
             frozen.advance(timedelta(hours=23).total_seconds())
-            await rows.mark_sent(sent[2400:2450], 2)
+            await rows.mark_sent(sent[2400:2450], first.next())
             await rows.prune()
             frozen.advance(timedelta(hours=2).total_seconds())
             await rows.prune()
             kept = await app.connection().privileged.execute("SELECT COUNT(*) FROM [kernel_outbox]")
             assert kept[0][0] == 100
-            assert await rows.send_again(0) == 50
+            assert await rows.send_again(first.next().next(), 0) == 50
 
 
 async def test_the_relay_outlives_an_outbox_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app_kernel import FEATURES, Feature, ServiceConfig, create_service
+from app_kernel import FEATURES, Feature, ServiceConfig, create_service, outbox
 from app_kernel.admin_worker import AdminWorker, admin_sinks, chosen_features
 from app_kernel.core.errors import ConfigurationError, StorageFull, Unavailable
 from app_kernel.core.events import EntityChanged
@@ -20,7 +20,6 @@ from app_kernel.core.outbox import Message
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.tables import Table
 from app_kernel.db import create_database
-from app_kernel.db.outbox.rows import OutboxRows
 from app_kernel.redis_wire import create_redis
 from app_kernel.testing import KernelClient, kernel_client
 from tests.outbox.carrying import until
@@ -163,6 +162,48 @@ async def test_a_service_that_sends_nothing_has_no_relay(tmp_path: Path) -> None
         assert "outbox" not in (await client.get("/readyz")).json()["components"]
 
 
+async def insert(db: EntityStore, topic: str, created_at: str) -> None:
+    """A row as an earlier version, or somebody by hand, may have left it."""
+    await db.privileged.execute(
+        "INSERT INTO [kernel_outbox] ([id], [topic], [key], [body], [created_at]) VALUES ('old', ?, '', '{}', ?)",
+        (topic, created_at),
+    )
+
+
+@pytest.mark.parametrize("with_redis", [False, True], ids=["alone", "with redis"])
+async def test_what_a_removed_feature_left_behind_shows_in_the_figures_and_not_in_readiness(
+    with_redis: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    redis_url = request.getfixturevalue("redis_url") if with_redis else None
+    async with service(tmp_path, f"sqlite:///{tmp_path / 'app.db'}", redis_url, diary()) as client:
+        await insert(client.db, "removed:feature", "2020-01-01T00:00:00.000000Z")
+        await insert(client.db, "admin:removed", "2020-01-01T00:00:00.000000Z")
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["components"]["outbox"]) == (200, "ok")
+        figures = (await client.get("/metrics")).text
+        assert "app_kernel_outbox_unsent 2.0" in figures
+        (oldest,) = [line for line in figures.splitlines() if line.startswith("app_kernel_outbox_oldest_seconds ")]
+        assert float(oldest.split()[1]) > 86400
+
+
+@pytest.mark.parametrize("created_at", ["0", "yesterday", "2020-01-01", "0001-01-01T00:00:00+14:00"])
+async def test_a_row_whose_time_cannot_be_read_breaks_neither_the_figures_nor_readiness(
+    tmp_path: Path, created_at: str
+) -> None:
+    async def away(db: EntityStore, messages: Sequence[Message]) -> None:
+        raise StorageFull
+
+    async with service(tmp_path, f"sqlite:///{tmp_path / 'app.db'}", None, diary(away)) as client:
+        await insert(client.db, "removed:feature", created_at)
+        answer = await client.get("/metrics")
+        assert answer.status_code == 200
+        assert "app_kernel_outbox_unsent 1.0" in answer.text
+        assert (await client.get("/readyz")).status_code == 200
+        await insert(client.db, TOPIC, "tomorrow")
+        assert (await client.get("/readyz")).status_code == 200
+        assert "app_kernel_outbox_unsent 2.0" in (await client.get("/metrics")).text
+
+
 @pytest.mark.acceptance("OP5")
 async def test_when_only_the_database_is_down_readiness_names_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -172,7 +213,7 @@ async def test_when_only_the_database_is_down_readiness_names_nothing_else(
 
     async with service(tmp_path, f"sqlite:///{tmp_path / 'app.db'}", None, diary()) as client:
         assert (await client.get("/readyz")).json()["components"]["outbox"] == "ok"
-        monkeypatch.setattr(OutboxRows, "oldest_seconds", away)
+        monkeypatch.setattr(outbox, "list_waiting", away)
         monkeypatch.setattr(client.kernel.db, "ping", away)
         answer = await client.get("/readyz")
     assert answer.status_code == 503

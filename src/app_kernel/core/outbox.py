@@ -23,12 +23,14 @@ class Message:
     """One fact on its way from the app database to a sink."""
 
     topic: str
-    """Which sink it is for, such as "admin:audit_events"."""
+    """Which sink it is for, such as "admin:audit_events": 1 to 191 characters, no spaces."""
     body: Mapping[str, Any]
     """JSON types only."""
     key: str = ""
-    """Messages of one topic and key arrive in the order in which they were written; an empty key asks for no order."""
+    """Messages of one topic and key arrive in the order in which they were written; an empty key asks for no order. At
+    most 500 characters."""
     id: str = field(default_factory=clock.new_id)
+    """1 to 191 characters. Of the messages of one topic that share an id, only the first has an effect."""
     created_at: str = field(default_factory=clock.timestamp)
 
 

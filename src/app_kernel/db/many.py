@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, overload
 
-from app_kernel.core.errors import InvalidQuery
+from app_kernel.core.errors import InvalidQuery, UnsupportedValue
 from app_kernel.core.models import M
 from app_kernel.db.bulk import IDS_AT_ONCE, parts
 from app_kernel.db.counting import check_step
@@ -61,8 +61,8 @@ class ManyVerbs(SaveVerbs):
         """Saves every entity as `save_entity` does, all or none in one commit; returns the rows in the same order.
 
         Entities of one id, or of the same values of the `match_by` fields, are saved one after the other. An error
-        names the entity at fault by its place, from 0; what it raises is what `save_entity` raises. With a dataclass
-        as `name`, the entities are instances of it, and so is what is returned.
+        names the entity at fault by its place, from 0; what it raises is what `save_entity` raises. Where they are
+        instances of a dataclass, which is then the `name` or not, so is what is returned.
         """
         entity = entity_name(name)
         check_entity_name(entity, writing=True, privileged=self._privileged)
@@ -71,9 +71,14 @@ class ManyVerbs(SaveVerbs):
         given = _listed("entities", entities)
         if not given:
             return []
-        cls = model_class(name)
+        cls = model_class(name) or model_class(type(given[0]))
         if cls is None:
             return await self._scope().writes.save_many(entity, given, fields, comment)
+        for index, instance in enumerate(given):
+            # Found out after the commit, a row that is no such instance could not be given back.
+            if not isinstance(instance, cls):
+                kind = f"{type(instance).__name__}, not {cls.__name__}"
+                raise UnsupportedValue(f"entities[{index}]: is {kind}; save dicts under the name {entity!r}.")
         given = [for_row(index, to_entity, instance) for index, instance in enumerate(given)]
         scope = self._scope()
         await self._ensure_model(scope, cls, entity)

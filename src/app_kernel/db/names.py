@@ -24,7 +24,8 @@ _SQLITE_ROW_NUMBERS = frozenset({"rowid", "oid"})
 def check_entity_name(name: Any, *, writing: bool = False, privileged: bool = False) -> None:
     """Refuses what no table may be called, and the kernel's own tables unless `privileged`; raises InvalidName."""
     if type(name) is not str:
-        raise InvalidName(f"An entity name is text, not {type(name).__name__}.")
+        advice = "; save an instance of the class, or a dict under a name" if isinstance(name, type) else ""
+        raise InvalidName(f"An entity name is text, not {type(name).__name__}{advice}.")
     _check_entity_name(name, writing, privileged)
 
 

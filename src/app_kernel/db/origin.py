@@ -1,10 +1,12 @@
 """Who asked for a change and why, and what leaves with it: taken from the context when a verb is called."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
 
+from app_kernel.core import clock
 from app_kernel.core.context import current_context
 from app_kernel.core.errors import UnsupportedValue
 from app_kernel.core.events import EntityChanged
@@ -15,6 +17,9 @@ from app_kernel.db.table import EntityTable
 
 MESSAGES_AT_ONCE = 100
 """Messages in one statement; each has five values."""
+LONGEST_ID = 191
+LONGEST_TOPIC = 191
+LONGEST_KEY = 500
 
 
 class Origin:
@@ -84,14 +89,45 @@ class Origin:
 
 
 def message_values(messages: Iterable[Message]) -> list[Any]:
-    """The values of messages, as `Dialect.insert_messages` wants them."""
+    """The values of messages, as `Dialect.insert_messages` wants them.
+
+    Raises UnsupportedValue for a message that could not be stored, carried or counted.
+    """
     values: list[Any] = []
     for message in messages:
+        _check(message)
         values += (message.id, message.topic, message.key, _body(message.body), message.created_at)
     return values
 
 
+def _check(message: Message) -> None:
+    if not _is_text(message.id, 1, LONGEST_ID):
+        raise UnsupportedValue(f"The id of a message is a text of 1 to {LONGEST_ID} characters.")
+    if not _is_text(message.topic, 1, LONGEST_TOPIC) or any(map(str.isspace, message.topic)):
+        raise UnsupportedValue(f"The topic of a message is a text of 1 to {LONGEST_TOPIC} characters without spaces.")
+    if not _is_text(message.key, 0, LONGEST_KEY):
+        raise UnsupportedValue(f"The key of a message is a text of at most {LONGEST_KEY} characters.")
+    if not _is_timestamp(message.created_at):
+        raise UnsupportedValue("A message's created_at is a text as clock.timestamp() makes it.")
+
+
+def _is_text(value: object, shortest: int, longest: int) -> bool:
+    """Whether it is a text that every database stores, of such a length."""
+    if not isinstance(value, str) or not shortest <= len(value) <= longest or "\0" in value:
+        return False
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_timestamp(value: object) -> bool:
+    try:
+        return isinstance(value, str) and clock.to_text(datetime.fromisoformat(value)) == value
+    except (ValueError, OverflowError):
+        return False
+
+
 def _body(body: Mapping[str, Any]) -> str:
+    if not isinstance(body, dict):
+        raise UnsupportedValue("The body of a message is a dict.")
     try:
         return orjson.dumps(body).decode()
     except TypeError as exc:

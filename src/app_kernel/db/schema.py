@@ -30,6 +30,16 @@ _MAX_CACHED = 20_000
 """Tables remembered at most, existing or not, so that names out of requests cannot fill the memory."""
 
 
+class _Turn:
+    """Whose turn it is to change a table, in this process."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.failures = 0
+        """How often the database was unavailable to whoever had the turn."""
+        self.failure: Unavailable | None = None
+
+
 class Schema:
     """The tables as this process knows them; inside a transaction, as they are there."""
 
@@ -53,7 +63,7 @@ class Schema:
         self._tables: dict[str, EntityTable] = {}
         self._outer = outer
         """What was known before the transaction, and is true in it as long as it changes no table."""
-        self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._changing: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
         """By table, held by the task that makes what it lacks; gone with the last one that waits."""
 
     def known(self, name: str) -> EntityTable | None:
@@ -145,17 +155,23 @@ class Schema:
     @asynccontextmanager
     async def _change(self, name: str) -> AsyncIterator[bool]:
         """One change of a table at a time; whether another one came before, and may have made the same."""
-        lock = self._changing.setdefault(name, asyncio.Lock())
-        waited = lock.locked()
+        turn = self._changing.setdefault(name, _Turn())
+        waited, failures = turn.lock.locked(), turn.failures
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
-                await lock.acquire()
+                await turn.lock.acquire()
         except TimeoutError as exc:
             raise DatabaseBusy("The schema of the database is being changed all the time; try again.") from exc
         try:
+            if turn.failures != failures and turn.failure is not None:
+                # Whoever came before found nobody there for a whole timeout, and so would each of those who waited.
+                raise type(turn.failure)(turn.failure.message)
             yield waited
+        except Unavailable as exc:
+            turn.failures, turn.failure = turn.failures + 1, exc
+            raise
         finally:
-            lock.release()
+            turn.lock.release()
 
     async def _is_unknown(self, table: str, rows: int) -> bool:
         query = self._queries.find_unknown(table, rows)

@@ -87,7 +87,8 @@ def compile_where(text: str, params: Sequence[Any], columns: Mapping[str, Column
     tokens = tokenize(text)
     marks = sum(token.type == "?" for token in tokens)
     if marks != len(tags):
-        raise InvalidQuery(f"The clause has {marks} ? and {len(tags)} params were given.")
+        hint = " A list for IN (?) is one param: ([...],)." if marks == 1 < len(tags) else ""
+        raise InvalidQuery(f"The clause has {marks} ? and {len(tags)} params were given.{hint}")
     if len(tokens) == 1:
         return Clause("", ())
     return _Compiler(text, tokens, tags, columns, dialect).compile()

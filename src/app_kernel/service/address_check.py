@@ -51,7 +51,7 @@ def find_address_problems(config: ServiceConfig) -> list[str]:
     if config.admin_db_url is not None:
         problems += find_admin_problems(config)
     if config.redis_url is not None:
-        problems += [f"{label_of('redis_url')}: {problem}" for problem in _redis_problems(config.redis_url)]
+        problems += [f"{label_of('redis_url')}: {problem}" for problem in find_redis_problems(config.redis_url)]
     return problems
 
 
@@ -154,7 +154,8 @@ def _path_problem(file: Path) -> str | None:
     return None if os.access(existing, os.W_OK | os.X_OK) else "the directory cannot be written by this user"
 
 
-def _redis_problems(url: str) -> Iterator[str]:
+def find_redis_problems(url: str) -> Iterator[str]:
+    """What is wrong with a Redis URL; it is never repeated, for it may hold a password."""
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme not in REDIS_SCHEMES:
         yield "is no Redis URL; use redis://host:6379/0, rediss:// for TLS, or unix:///path"

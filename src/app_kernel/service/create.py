@@ -144,6 +144,9 @@ def _feature_problems(features: Sequence[Feature]) -> Iterator[str]:
             yield f"features: {count} features are named {name}"
     if any(feature.middleware for feature in features) and features[0].name != "request_log":
         yield "features: request_log must come first, as every other layer stands in the request that it begins"
+    carries = [feature.name for feature in features if feature.sinks or feature.recorders]
+    if carries and not any(feature.name == "outbox" for feature in features):
+        yield f"features: {carries[0]} needs the feature outbox; `features=` replaces the list: use [*FEATURES, ...]"
     authenticators = [feature.name for feature in features if feature.authenticator is not None]
     if len(authenticators) > 1:
         yield f"features: {' and '.join(authenticators)} each contribute an authenticator; there can be only one"

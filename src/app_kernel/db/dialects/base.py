@@ -310,9 +310,10 @@ class Dialect(ABC):
             f" WHERE {q('batch')} IS NULL",
             f"CREATE INDEX IF NOT EXISTS {q('kernel_outbox_sent')} ON {q('kernel_outbox')} ({q('sent_at')})"
             f" WHERE {q('batch')} IS NOT NULL",
-            f"CREATE TABLE IF NOT EXISTS {q('kernel_dead_letters')} ({q('id')} {self.id_type} NOT NULL PRIMARY KEY,"
+            f"CREATE TABLE IF NOT EXISTS {q('kernel_dead_letters')} ({q('id')} {self.id_type} NOT NULL,"
             f" {message}, {q('created_at')} {text} NOT NULL, {q('died_at')} {text} NOT NULL,"
-            f" {q('attempts')} {number} NOT NULL, {q('reason')} {text} NOT NULL)",
+            f" {q('attempts')} {number} NOT NULL, {q('reason')} {text} NOT NULL,"
+            f" PRIMARY KEY ({q('id')}, {q('topic')}))",
             f"CREATE TABLE IF NOT EXISTS {q('kernel_inbox')} ({q('id')} {self.id_type} NOT NULL PRIMARY KEY,"
             f" {q('received_at')} {text} NOT NULL)",
             f"CREATE INDEX IF NOT EXISTS {q('kernel_inbox_received')} ON {q('kernel_inbox')} ({q('received_at')})",

@@ -5,6 +5,7 @@ lock does not tell two holders in one process apart, and closing the file twice 
 """
 
 import os
+import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ else:
     def _lock(descriptor: int) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+
+_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 _held_here: set[tuple[int, str]] = set()
 """Process id and file of what this process holds; the id, because a forked child inherits the set."""
@@ -53,8 +56,10 @@ class FileLease(Lease):
         descriptor = None
         try:
             descriptor = _open_locked(path)
+            if descriptor is not None:
+                _share(descriptor, database_path)
         except OSError as exc:
-            raise Unavailable(f"The lock file beside the database cannot be made: {exc.strerror}.") from exc
+            raise Unavailable(f"The lock file beside the database cannot be opened: {exc.strerror}.") from exc
         finally:
             if descriptor is None:
                 _held_here.discard(mine)
@@ -79,7 +84,7 @@ class FileLease(Lease):
 def _open_locked(path: str) -> int | None:
     """The locked file, open; None when another process has locked it."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
         try:
             _lock(descriptor)
             if _is_file(path, descriptor):
@@ -90,6 +95,21 @@ def _open_locked(path: str) -> int | None:
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def _share(descriptor: int, database_path: str) -> None:
+    """Opens the file to those who may open the database: a killed holder leaves it behind, perhaps to another user."""
+    found = os.fstat(descriptor)
+    # Only what was made here: somebody may have put another file of this user's under the name.
+    if not stat.S_ISREG(found.st_mode) or found.st_size or found.st_nlink != 1 or not hasattr(os, "fchmod"):
+        return
+    # OSError: it is not this user's, or there is no database.
+    with suppress(OSError):
+        database = Path(database_path).stat()
+        if (found.st_uid, found.st_gid) != (database.st_uid, database.st_gid):
+            with suppress(OSError):
+                os.fchown(descriptor, database.st_uid if os.geteuid() == 0 else -1, database.st_gid)
+        os.fchmod(descriptor, database.st_mode & 0o666)
 
 
 def _remove(path: str) -> None:

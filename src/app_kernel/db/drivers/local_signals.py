@@ -77,7 +77,8 @@ class LocalSignals:
                 self._loop.remove_reader(listener.fileno())
             listener.close()
             with suppress(OSError):
-                (self._directory / self._name).unlink()
+                if _is_private(self._directory.parent):
+                    (self._directory / self._name).unlink()
             # Fails while somebody else listens there, and is right to.
             with suppress(OSError):
                 self._directory.rmdir()
@@ -93,6 +94,7 @@ class LocalSignals:
             callback()
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        _make(self._directory.parent)
         if not _is_private(self._directory.parent):
             return
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -118,7 +120,9 @@ class LocalSignals:
             self._send(path, b"")
 
     def _bind(self, listener: socket.socket) -> None:
-        self._directory.mkdir(mode=0o700, exist_ok=True)
+        _make(self._directory)
+        if not _is_private(self._directory):
+            raise PermissionError(errno.EACCES, "not a private directory")
         listener.bind(str(self._directory / self._name))
 
     def _receive(self) -> None:
@@ -132,6 +136,10 @@ class LocalSignals:
     def _find_others(self) -> tuple[str, ...]:
         """The sockets of other open databases on the same file; listed again when one was added or removed."""
         try:
+            # Each time: the parent stands where everybody may make one of this name, or put another in its place.
+            if not _is_private(self._directory.parent) or not _is_private(self._directory):
+                self._others, self._listed = (), -1
+                return ()
             changed = self._directory.stat().st_mtime_ns
             if changed != self._listed:
                 self._others = tuple(str(path) for path in self._directory.iterdir() if path.name != self._name)
@@ -162,8 +170,11 @@ def _user() -> int:
     return os.getuid() if hasattr(os, "getuid") else 0
 
 
-def _is_private(directory: Path) -> bool:
-    """Makes the directory if need be; whether it is this user's own and closed to others."""
+def _make(directory: Path) -> None:
     directory.mkdir(mode=0o700, exist_ok=True)
+
+
+def _is_private(directory: Path) -> bool:
+    """Whether it is a directory, this user's own and closed to others, and no link to one; raises OSError without."""
     found = os.lstat(directory)
     return stat.S_ISDIR(found.st_mode) and found.st_uid == _user() and not found.st_mode & 0o077

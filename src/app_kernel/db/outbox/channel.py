@@ -11,14 +11,24 @@ from app_kernel.core.events import MessagesCarried
 from app_kernel.core.outbox import Sink
 from app_kernel.core.ports import EntityStore
 from app_kernel.db.outbox.backoff import Backoff, pause
-from app_kernel.db.outbox.inbox import MAX_ATTEMPTS, TOO_LONG, Outcome, check_writable, reason_of, write_batch
-from app_kernel.db.outbox.rows import OutboxRow, OutboxRows
+from app_kernel.db.outbox.inbox import (
+    MAX_ATTEMPTS,
+    TOO_LONG,
+    Outcome,
+    check_writable,
+    prune_inbox,
+    reason_of,
+    write_batch,
+)
+from app_kernel.db.outbox.rows import OutboxRow, OutboxRows, OutOfStep
 
 POLL_SECONDS = 1.0
 """How long a lost signal delays a message."""
 LINGER_SECONDS = 0.05
 """Least time between two looks at the outbox, so that a busy one is carried in batches."""
 PAGE = 500
+PRUNE_SECONDS = 3600.0
+"""Time between two looks for what a receiver need not remember any longer."""
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0)
 """Waits between the attempts with one message that the receiver refuses."""
 
@@ -27,12 +37,11 @@ _log = logging.getLogger("app_kernel.outbox")
 Report = Callable[[MessagesCarried], Awaitable[None]]
 
 
-class OutOfStep(Exception):
-    """A transport had lost or gained messages; that is settled, and the outbox is to be looked at anew."""
-
-
 class Carrier(ABC):
     """What takes a topic's rows to their receiver, and settles them in the outbox."""
+
+    def look(self) -> None:  # noqa: B027 - most carriers have nothing to remember
+        """The rows of the next calls are read from now on; one that lost its step meanwhile raises OutOfStep."""
 
     @abstractmethod
     async def carry(self, rows: Sequence[OutboxRow]) -> Outcome:
@@ -48,8 +57,28 @@ class DirectCarrier(Carrier):
         self._sink = sink
         self._size = PAGE
         """Rows in one transaction: fewer while the sink is slow."""
+        self._pruned_at = float("-inf")
 
     async def carry(self, rows: Sequence[OutboxRow]) -> Outcome:
+        outcome = await self._carry(rows)
+        # After them, so that whoever does not answer is found out by what tells that from a refusal.
+        await self._prune()
+        return outcome
+
+    async def _prune(self) -> None:
+        """Forgets what the receiver knows for too long, a little at a time; its inbox has nobody else to do so."""
+        now = time.monotonic()
+        if now - self._pruned_at < PRUNE_SECONDS:
+            return
+        more = False
+        try:
+            more = await prune_inbox(self._receiver())
+        except Exception as exc:  # noqa: BLE001 - what was carried is carried; it is tried again in its time
+            _log.warning("inbox_prune_failed", extra={"reason": reason_of(exc)})
+        if not more:
+            self._pruned_at = now
+
+    async def _carry(self, rows: Sequence[OutboxRow]) -> Outcome:
         whole, waiting = Outcome(), list(rows)
         while waiting:
             part, waiting = waiting[: self._size], waiting[self._size :]
@@ -129,6 +158,7 @@ class Channel:
         now = time.monotonic()
         self._held = {seq: due for seq, due in self._held.items() if due > now}
         after, blocked = 0, set[str]()
+        self._carrier.look()
         while page := await self._outbox.unsent(self.topic, after, PAGE):
             after = page[-1].seq
             await self._bury_unreadable(page)
@@ -137,8 +167,6 @@ class Channel:
                 outcome = await self._carrier.carry(ready)
                 await self._settle(ready, outcome)
                 blocked |= {message.key for message, _ in outcome.failed} - {""}
-            if len(page) < PAGE:
-                return
 
     def _ready(self, page: Sequence[OutboxRow], blocked: set[str]) -> Iterator[OutboxRow]:
         """The rows whose turn it is; those behind a held one of the same key wait with it."""
@@ -165,7 +193,7 @@ class Channel:
     async def _count_failure(self, row: OutboxRow, exc: Exception) -> bool:
         """Whether this one was the message's last chance."""
         attempts = row.attempts + 1
-        reason = reason_of(exc, row.message.body)
+        reason = reason_of(exc)
         told = {"topic": self.topic, "message_id": row.message.id, "attempts": attempts, "reason": reason}
         if attempts >= MAX_ATTEMPTS:
             await self._outbox.bury(row.seq, reason)

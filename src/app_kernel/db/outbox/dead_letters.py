@@ -5,7 +5,7 @@ from typing import Any
 
 from app_kernel.core.errors import InvalidQuery
 from app_kernel.core.ports import EntityStore
-from app_kernel.db.outbox.rows import decode_body
+from app_kernel.db.outbox.rows import decode_body, seconds_since
 
 _LIST = (
     "SELECT [id], [topic], [key], [body], [created_at], [died_at], [attempts], [reason] FROM [kernel_dead_letters]"
@@ -44,11 +44,25 @@ class Waiting:
     unsent: int
     oldest_at: str
 
+    @property
+    def seconds(self) -> float:
+        """Age of the oldest of them; 0 when its text tells no instant, which nothing of the kernel's writes."""
+        try:
+            return seconds_since(self.oldest_at)
+        except (TypeError, ValueError, OverflowError):
+            return 0.0
+
 
 async def list_waiting(db: EntityStore) -> list[Waiting]:
     """What has not left this database, by topic."""
     rows = await db.privileged.execute(_WAITING)
     return [Waiting(row[0], row[1], row[2]) for row in rows]
+
+
+async def count_dead(db: EntityStore) -> int:
+    """How many dead letters there are in this database."""
+    rows = await db.privileged.execute("SELECT COUNT(*) FROM [kernel_dead_letters]")
+    return int(rows[0][0])
 
 
 async def list_dead_letters(db: EntityStore, *, topic: str | None = None, limit: int = 100) -> list[DeadLetter]:
@@ -74,7 +88,8 @@ async def list_dead_letters(db: EntityStore, *, topic: str | None = None, limit:
 async def retry_dead_letter(db: EntityStore, id: str) -> bool:
     """Sends a dead letter again, under its own id, behind what waits already; False when there is none of this id.
 
-    A receiver that had written it after all drops it. The order among messages of its key is not kept.
+    Where several topics have one of this id, all of them. A receiver that had written it after all drops it. The order
+    among messages of its key is not kept.
     """
     async with db.transaction():
         rows = await db.privileged.execute(_RETRY, (id,))

@@ -5,16 +5,23 @@ a failure the later messages of the same key wait, because they would overtake i
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from app_kernel.core import clock
-from app_kernel.core.errors import QueryTimeout, TransactionTimeout, Unavailable
+from app_kernel.core.errors import (
+    ConstraintViolation,
+    InvalidQuery,
+    KernelError,
+    QueryTimeout,
+    TransactionTimeout,
+    Unavailable,
+    UnsupportedModel,
+)
 from app_kernel.core.outbox import Message, Sink
 from app_kernel.core.ports import EntityStore
 from app_kernel.db.drivers.base import TRANSACTION_SECONDS
-from app_kernel.db.outbox.rows import padded
+from app_kernel.db.outbox.rows import KEPT_INBOX, PRUNED_AT_ONCE, padded
 
 MAX_ATTEMPTS = 5
 """Failures of a receiver after which a message is a dead letter."""
@@ -22,7 +29,15 @@ LONGEST_REASON = 500
 TOO_LONG = (TransactionTimeout, QueryTimeout)
 """Of all that makes a database unavailable, what a smaller batch may cure and waiting does not."""
 CHECK_SECONDS = 2.0
-_SHORTEST_HIDDEN = 4
+
+_PRUNE = (
+    "DELETE FROM [kernel_inbox] WHERE [id] IN (SELECT [id] FROM [kernel_inbox]"
+    " WHERE [received_at] < ? ORDER BY [received_at] LIMIT ?) RETURNING [id]"
+)
+
+
+class SinkCancelled(Exception):
+    """A sink let a CancelledError out although nobody had cancelled it: a task that it waited for was cancelled."""
 
 
 @dataclass(slots=True)
@@ -87,36 +102,70 @@ async def _write_new(db: EntityStore, sink: Sink, messages: Sequence[Message]) -
             await sink(db, new)
     except TimeoutError as exc:
         raise TransactionTimeout("The sink took longer than its transaction may.") from exc
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Let through, it would end the loop over the topic, and nobody would hear of it.
+        raise SinkCancelled from exc
+
+
+async def prune_inbox(db: EntityStore) -> bool:
+    """Forgets some messages that are past their time; whether there may be more of them."""
+    oldest = clock.to_text(clock.now() - KEPT_INBOX)
+    return len(await db.privileged.execute(_PRUNE, (oldest, PRUNED_AT_ONCE))) == PRUNED_AT_ONCE
 
 
 async def _remember(db: EntityStore, messages: Sequence[Message]) -> list[Message]:
-    """Puts the ids into the inbox; the messages that were not in it, each once."""
+    """Puts the messages into the inbox; those that were not in it, each once."""
     received_at = clock.timestamp()
-    params = [value for message in padded(messages) for value in (message.id, received_at)]
+    params = [value for message in padded(messages) for value in (_name(message), received_at)]
     rows = await db.privileged.execute(
         f"INSERT INTO [kernel_inbox] ([id], [received_at]) VALUES {', '.join(['(?, ?)'] * (len(params) // 2))}"  # noqa: S608 - marks only
         " ON CONFLICT DO NOTHING RETURNING [id]",
         params,
     )
     new = {str(row[0]) for row in rows}
-    return [message for message in {message.id: message for message in messages}.values() if message.id in new]
+    return [message for name, message in {_name(each): each for each in messages}.items() if name in new]
 
 
-def reason_of(exc: Exception, body: Mapping[str, Any]) -> str:
-    """Why a message died: the error's type and text, without the values of the message that the text repeats."""
-    text = " ".join(f"{type(exc).__name__}: {exc}".split())
-    for value in sorted(set(_texts(body)), key=len, reverse=True):
-        text = text.replace(value, "[...]")
-    return text[:LONGEST_REASON]
+def _name(message: Message) -> str:
+    """What the inbox knows a message by: two topics may use one id. No topic has a space, so no two names are equal."""
+    return f"{message.topic} {message.id}"
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every text and number in a body that is long enough to be told from an ordinary word or digit."""
-    if isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _texts(each)
-    elif isinstance(value, str | int | float) and not isinstance(value, bool) and len(str(value)) >= _SHORTEST_HIDDEN:
-        yield str(value)
+def reason_of(exc: Exception) -> str:
+    """Why a message died, in ASCII, which every database can store: the error's type, and its text or its place.
+
+    The text only of an error of the kernel's own that holds no values; any other text may repeat the message.
+    """
+    name = type(exc).__name__
+    text = f"{name}: {_text(exc)}" if _holds_no_values(exc) else f"{name}{_place(exc)}"
+    cleaned = " ".join(text.replace("\0", "?").split())
+    return cleaned.encode("ascii", "backslashreplace").decode()[:LONGEST_REASON]
+
+
+def _holds_no_values(exc: Exception) -> bool:
+    # A class that an application derives from one of the kernel's says what the application likes.
+    if not isinstance(exc, KernelError) or not type(exc).__module__.startswith("app_kernel."):
+        return False
+    # These may quote a value, a statement, or what a trigger of the application says.
+    return not isinstance(exc, InvalidQuery | UnsupportedModel) and type(exc) is not ConstraintViolation
+
+
+def _text(exc: Exception) -> str:
+    try:
+        return str(exc)
+    except Exception:  # noqa: BLE001 - whatever it was made with
+        return "its text cannot be read"
+
+
+def _place(exc: Exception) -> str:
+    """Where it was raised, as module and line; in the kernel itself, what called it there."""
+    found, trace = "", exc.__traceback__
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", "?"))
+        if not found or not module.startswith("app_kernel.") or found.startswith(" at app_kernel."):
+            found = f" at {module}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found

@@ -162,12 +162,13 @@ class Relay:
 
     def _carrier(self, topic: str) -> Carrier | None:
         """How a topic's messages get to their sink; None when nobody here knows it."""
+        if topic not in self._receivers.sinks:
+            return None
         is_admin = topic.startswith(ADMIN_TOPICS)
         if is_admin and self._streams is not None:
             return StreamCarrier(self._streams, topic)
-        sink = self._receivers.sinks.get(topic)
         receiver = self._receivers.admin if is_admin else self._source.connection
-        return None if sink is None or receiver is None else DirectCarrier(self._outbox, receiver, sink)
+        return None if receiver is None else DirectCarrier(self._outbox, receiver, self._receivers.sinks[topic])
 
     async def _check_streams(self) -> None:
         if self._streams is not None and not await self._streams.check():

@@ -4,6 +4,7 @@ A row is claimed because it is unsent, in the order of its number within its top
 above one seen before: numbers commit out of order.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,9 +21,17 @@ KEPT_SENT = timedelta(hours=24)
 """How long a sent row can be sent again, should Redis lose what it was given."""
 KEPT_INBOX = timedelta(days=7)
 """How long a receiver knows a message that comes again."""
+PAGE_BYTES = 4_000_000
+"""Length of the bodies of a page with which no further row is added to it."""
 PRUNED_AT_ONCE = 1000
 RESENT_AT_ONCE = 5000
 
+_UNSENT = (
+    "SELECT o.[seq], o.[id], o.[topic], o.[key], o.[body], o.[created_at], o.[attempts] FROM"
+    " (SELECT [seq], SUM([size]) OVER (ORDER BY [seq]) - [size] AS [before] FROM (SELECT [seq], SIZE AS [size]"
+    " FROM [kernel_outbox] WHERE [batch] IS NULL AND [topic] = ? AND [seq] > ? ORDER BY [seq] LIMIT ?) AS w) AS p"
+    " JOIN [kernel_outbox] AS o ON o.[seq] = p.[seq] WHERE p.[before] < ? ORDER BY o.[seq]"
+)
 _PRUNE_OUTBOX = (
     "DELETE FROM [kernel_outbox] WHERE [seq] IN (SELECT [seq] FROM [kernel_outbox]"
     " WHERE [batch] IS NOT NULL AND [sent_at] < ? ORDER BY [sent_at] LIMIT ?) RETURNING [seq]"
@@ -37,8 +46,9 @@ _BURY = (
     " FROM [kernel_outbox] WHERE [seq] = ? ON CONFLICT DO NOTHING"
 )
 _FIRST_MEMORY = (
-    "INSERT INTO [kernel_relay] ([name], [value]) VALUES ('database_id', ?), ('batch', '0') ON CONFLICT DO NOTHING"
+    "INSERT INTO [kernel_relay] ([name], [value]) VALUES ('database_id', ?), ('batch', ?) ON CONFLICT DO NOTHING"
 )
+_MOVE_MARK = "UPDATE [kernel_relay] SET [value] = ? WHERE [name] = 'batch' AND [value] = ? RETURNING [name]"
 _SEND_AGAIN = (
     "UPDATE [kernel_outbox] SET [batch] = NULL, [sent_at] = NULL WHERE [seq] IN (SELECT [seq] FROM [kernel_outbox]"
     " WHERE [batch] > ? AND [sent_at] > ? ORDER BY [sent_at] LIMIT ?) RETURNING [seq]"
@@ -68,13 +78,38 @@ class Lag:
     """Dead letters in this database."""
 
 
+class OutOfStep(Exception):
+    """A transport had lost or gained messages; that is settled, and the outbox is to be looked at anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a database has fed Redis; both remember it, as `nonce:number`."""
+
+    nonce: str
+    """Another one after every loss, so that an older copy of Redis is told from one that has everything. Empty in a
+    database of an earlier layout that has seen no loss yet."""
+    number: int
+    """The number of the latest batch; 0 before the first."""
+
+    def __str__(self) -> str:
+        return f"{self.nonce}:{self.number}" if self.nonce else str(self.number)
+
+    def next(self) -> "Mark":
+        """The mark after one more batch."""
+        return Mark(self.nonce, self.number + 1)
+
+    def after_loss(self) -> "Mark":
+        """The same number under a nonce that no copy of Redis knows."""
+        return Mark(new_nonce(), self.number)
+
+
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """How far this database has fed Redis."""
+    """How far this database has fed Redis, and who it is."""
 
     database_id: str
-    batch: int
-    """The number of the latest batch that Redis has; 0 before the first."""
+    mark: Mark
 
 
 class OutboxRows:
@@ -89,26 +124,25 @@ class OutboxRows:
         return [str(row[0]) for row in rows]
 
     async def unsent(self, topic: str, after: int, limit: int) -> list[OutboxRow]:
-        """Unsent rows of a topic with numbers above `after`, in their order."""
-        rows = await self._fetch(
-            "SELECT [seq], [id], [topic], [key], [body], [created_at], [attempts] FROM [kernel_outbox]"
-            " WHERE [batch] IS NULL AND [topic] = ? AND [seq] > ? ORDER BY [seq] LIMIT ?",
-            topic,
-            after,
-            limit,
-        )
+        """Unsent rows of a topic with numbers above `after`, in their order.
+
+        Fewer than `limit` where their bodies are longer than PAGE_BYTES together, and none only when none is left.
+        """
+        size = "OCTET_LENGTH([body])" if self._driver.dialect.name == "postgres" else "LENGTH([body])"
+        rows = await self._fetch(_UNSENT.replace("SIZE", size), topic, after, limit, PAGE_BYTES)
         return [_outbox_row(row) for row in rows]
 
     async def remove(self, seqs: Sequence[int]) -> None:
         """Forgets rows whose receiver has committed them."""
         await self._write(_matching("DELETE FROM [kernel_outbox] WHERE [seq] IN", seqs))
 
-    async def mark_sent(self, seqs: Sequence[int], batch: int) -> None:
-        """Rows that Redis has as this batch, which is the latest from now on."""
+    async def mark_sent(self, seqs: Sequence[int], mark: Mark) -> None:
+        """Rows that Redis has as the batch after `mark`; raises OutOfStep when that is not the stored mark any more."""
+        batch = mark.next()
         sql, numbers = _matching(
             "UPDATE [kernel_outbox] SET [batch] = ?, [sent_at] = ? WHERE [batch] IS NULL AND [seq] IN", seqs
         )
-        await self._write((sql, (batch, clock.timestamp(), *numbers)), _set_memory("batch", str(batch)))
+        await self._run_at(mark, batch, (sql, (batch.number, clock.timestamp(), *numbers)))
 
     async def count_attempt(self, seq: int) -> None:
         """One more failure of a receiver with this row."""
@@ -124,23 +158,26 @@ class OutboxRows:
         """Who this database is to Redis, and the latest batch; makes up an identity where there is none."""
         found = await self._memory()
         if "database_id" not in found:
-            mine = clock.new_id()
-            await self._write((_FIRST_MEMORY, (mine,)))
+            await self._write((_FIRST_MEMORY, (clock.new_id(), str(Mark(new_nonce(), 0)))))
             found = await self._memory()
-        return Epoch(found["database_id"], int(found["batch"]))
+        mark = parse_mark(found["batch"])
+        if mark is None:
+            raise ValueError("kernel_relay holds no mark that this version can read")
+        return Epoch(found["database_id"], mark)
 
-    async def set_batch(self, batch: int) -> None:
-        """The latest batch that Redis has."""
-        await self._write(_set_memory("batch", str(batch)))
+    async def set_mark(self, mark: Mark, new: Mark) -> None:
+        """The latest batch that Redis has; raises OutOfStep when `mark` is not the stored one any more."""
+        await self._run_at(mark, new)
 
-    async def send_again(self, after_batch: int) -> int:
+    async def send_again(self, mark: Mark, after_batch: int) -> int:
         """Makes what was sent in later batches unsent, as far as it is kept; the number of rows.
 
-        In steps, each a commit of its own: one that is broken off has only to be done again.
+        In steps, each a commit of its own: one that is broken off has only to be done again. Raises OutOfStep when
+        `mark` is not the stored one any more.
         """
         count, oldest = 0, clock.to_text(clock.now() - KEPT_SENT)
         while True:
-            again = len(await self._run(_SEND_AGAIN, after_batch, oldest, RESENT_AT_ONCE))
+            again = len(await self._run_at(mark, mark, (_SEND_AGAIN, (after_batch, oldest, RESENT_AT_ONCE))))
             count += again
             if again < RESENT_AT_ONCE:
                 return count
@@ -175,6 +212,21 @@ class OutboxRows:
     async def _run(self, sql: str, *params: Any) -> list[Row]:
         return await self._driver.run(compile_raw(sql, self._driver.dialect), params)
 
+    async def _run_at(self, mark: Mark, new: Mark, *statements: Statement) -> list[Row]:
+        """Moves the mark and runs statements in one commit: the rows of the last. Raises OutOfStep at another mark."""
+        move: Statement = (_MOVE_MARK, (str(new), str(mark)))
+        compiled = [(compile_raw(sql, self._driver.dialect), params) for sql, params in (move, *statements)]
+
+        def work() -> Work[list[Row]]:
+            rows = yield compiled[0]
+            if not rows:
+                raise OutOfStep
+            for statement in compiled[1:]:
+                rows = yield statement
+            return rows
+
+        return await self._driver.write(work, ANY_GENERATION, "kernel_outbox")
+
     async def _write(self, *statements: Statement) -> None:
         """All of the statements in one commit."""
         compiled = [(compile_raw(sql, self._driver.dialect), params) for sql, params in statements]
@@ -184,6 +236,19 @@ class OutboxRows:
                 yield statement
 
         await self._driver.write(work, ANY_GENERATION, "kernel_outbox")
+
+
+def parse_mark(text: str | None) -> Mark | None:
+    """A mark as it is stored; None for a text that is none."""
+    nonce, colon, number = (text or "").rpartition(":")
+    if bool(nonce) != bool(colon) or not (number.isascii() and number.isdigit()):
+        return None
+    return Mark(nonce, int(number))
+
+
+def new_nonce() -> str:
+    """What no other mark begins with."""
+    return secrets.token_hex(8)
 
 
 def padded(values: Sequence[Any]) -> list[Any]:
@@ -221,7 +286,3 @@ def _outbox_row(row: Row) -> OutboxRow:
 def _matching(sql: str, seqs: Sequence[int]) -> Statement:
     numbers = padded(list(seqs))
     return f"{sql} ({', '.join('?' * len(numbers))})", tuple(numbers)
-
-
-def _set_memory(name: str, value: str) -> Statement:
-    return "UPDATE [kernel_relay] SET [value] = ? WHERE [name] = ?", (value, name)

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,15 @@ from app_kernel.db.outbox.backoff import Backoff
 from app_kernel.db.outbox.channel import PAGE, RETRY_SECONDS
 from app_kernel.db.outbox.inbox import MAX_ATTEMPTS, TOO_LONG, check_writable, reason_of, write_batch
 from app_kernel.db.outbox.rows import decode_body, encode_body
-from app_kernel.db.outbox.streams import REDIS_SECONDS, answer_of
+from app_kernel.db.outbox.streams import GROUP, REDIS_SECONDS, answer_of, is_full, is_timeout
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-GROUP = "admin_worker"
 IN_TRANSACTION = 2.0
 """Seconds for an answer of Redis while a transaction is open."""
+TAKEN_AT_ONCE = 4_000_000
+"""Bytes of entries in hand with which no more are taken."""
 LONGEST_ID = 191
 LONGEST_SHOWN = 10_000
 WAIT_SECONDS = 1.0
@@ -38,6 +40,24 @@ _BURY = (
     "INSERT INTO [kernel_dead_letters] ([id], [topic], [key], [body], [created_at], [died_at], [attempts], [reason])"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
+
+# A script and no MULTI, in which a Redis that is full refuses even what makes it emptier.
+_FINISH = """
+local half = (#ARGV - 1) / 2
+for at = 2, half + 1 do
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[at])
+  redis.call('XDEL', KEYS[1], ARGV[at])
+  redis.call('HDEL', KEYS[2], ARGV[at + half])
+end
+return 1
+"""
+# Entries that are left in a worker's name would go with it, and others need them.
+_LEAVE = """
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then
+  redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+end
+return 1
+"""
 
 _log = logging.getLogger("app_kernel.admin_worker")
 
@@ -50,6 +70,8 @@ class Entry:
     message: Message
     problem: str = ""
     """Why it is no message; empty when it is one."""
+    size: int = 0
+    """Bytes of its fields."""
 
 
 class StreamReader:
@@ -57,6 +79,8 @@ class StreamReader:
 
     def __init__(self, redis: "Redis", database: Database, topic: str, sink: Sink, *, consumer: str) -> None:
         self._redis = redis
+        self._finish = redis.register_script(_FINISH)
+        self._leave = redis.register_script(_LEAVE)
         self._db = database.connection()
         self._is_postgres = database.driver.dialect.name == "postgres"
         self._topic = topic
@@ -65,6 +89,15 @@ class StreamReader:
         self._last: Any = "0"
         """The latest entry when the stream was last drained."""
         self._size = PAGE
+        """Entries in one transaction: fewer while the sink is slow."""
+        self._asked = PAGE
+        """Entries in one answer of Redis: fewer while they are large, or the way to Redis is slow."""
+        self._may_grow = True
+        """Whether the latest answers were small enough to ask for more."""
+        self._blocked: set[str] = set()
+        """Keys of which an earlier entry of the same take is held."""
+        self._attempts: dict[str, int] = {}
+        """Failures by message that Redis did not count because it was full."""
         self._trying: list[Entry] = []
         """What the batch under way gives to the sink."""
         self._held: dict[str, float] = {}
@@ -80,6 +113,11 @@ class StreamReader:
 
     async def run(self) -> None:
         """Reads and writes until told to end."""
+        await self._run()
+        with suppress(Unavailable):
+            await answer_of(self._leave(keys=[self._topic], args=[GROUP, self._consumer]), IN_TRANSACTION)
+
+    async def _run(self) -> None:
         while not self._ending.is_set():
             try:
                 if await self._wait_for_entries():
@@ -126,35 +164,47 @@ class StreamReader:
                 done, more = await self._write_batch()
             except TOO_LONG as exc:
                 done = await self._after_too_long(exc)
+            except Unavailable as exc:
+                if self._asked == 1 or not is_timeout(exc):
+                    raise
+                self._asked //= 2
+                continue
             else:
                 self._size = min(PAGE, self._size * 2)
+                if self._may_grow:
+                    self._asked = min(PAGE, self._asked + max(1, self._asked // 4))
             await self._acknowledge(done)
 
-    async def _write_batch(self) -> tuple[list[str], bool]:
+    async def _write_batch(self) -> tuple[list[Entry], bool]:
         """The entries that are done with, and whether there may be more."""
         self._trying = []
         async with self._db.transaction():
             await self._keep_others_out()
             entries, more = await self._take()
-            done = [entry.entry_id for entry in entries if entry.problem]
-            for entry in entries:
-                if entry.problem:
-                    await self._bury(entry.message, 1, entry.problem)
-                    _log.error("entry_is_no_message", extra={"topic": self._topic, "entry": entry.entry_id})
-            ready = list(self._ready(entries))
+            done = [entry for entry in entries if entry.problem]
+            for entry in done:
+                await self._bury(entry.message, 1, entry.problem)
+                _log.error("entry_is_no_message", extra={"topic": self._topic, "entry": entry.entry_id})
+            ready = [entry for entry in entries if not entry.problem]
             self._trying = ready[: self._size]
             if self._trying:
                 done += await self._write(self._trying)
         return done, more or len(ready) > len(self._trying)
 
     async def _take(self) -> tuple[list[Entry], bool]:
-        """Whatever is taken and unfinished, then new entries, in the stream's order; whether there may be more."""
+        """Whose turn it is of what is taken and unfinished, then of new entries, in the stream's order, and whatever is
+        no message; whether there may be more."""
+        now = time.monotonic()
+        self._held = {id: due for id, due in self._held.items() if due > now}
+        self._blocked = set()
+        self._may_grow = True
         try:
-            taken = await self._take_over()
-            if len(list(self._ready(taken))) >= self._size:
+            taken, is_whole = await self._take_over()
+            if not is_whole:
                 return taken, True
+            count = min(self._size, self._asked)
             answer = await answer_of(
-                self._redis.xreadgroup(GROUP, self._consumer, {self._topic: ">"}, count=self._size), IN_TRANSACTION
+                self._redis.xreadgroup(GROUP, self._consumer, {self._topic: ">"}, count=count), IN_TRANSACTION
             )
         except Unavailable as exc:
             if "NOGROUP" not in exc.message:
@@ -163,17 +213,32 @@ class StreamReader:
             await self._make_group()
             return [], True
         new = [_entry(self._topic, *raw) for _, entries in answer for raw in entries] if answer else []
-        return taken + new, len(new) == self._size
+        self._adapt(new)
+        return taken + list(self._ready(new)), len(new) == count
 
-    async def _take_over(self) -> list[Entry]:
-        taken, start = [], b"0-0"
-        while True:
-            claiming = self._redis.xautoclaim(self._topic, GROUP, self._consumer, 0, start, count=PAGE)
-            start, entries, *_ = await answer_of(claiming, IN_TRANSACTION)
+    async def _take_over(self) -> tuple[list[Entry], bool]:
+        """What is taken and unfinished, as far as it is good for one batch, and whether that is all of it."""
+        taken: list[Entry] = []
+        start, size, until = b"0-0", 0, time.monotonic() + IN_TRANSACTION / 2
+        while not taken or (len(taken) < self._size and size < TAKEN_AT_ONCE and time.monotonic() < until):
+            claiming = self._redis.xautoclaim(self._topic, GROUP, self._consumer, 0, start, count=self._asked)
+            start, found, *_ = await answer_of(claiming, IN_TRANSACTION)
             # An entry that somebody deleted by hand has no fields on older servers.
-            taken += [_entry(self._topic, entry_id, fields) for entry_id, fields in entries if fields is not None]
+            entries = [_entry(self._topic, entry_id, fields) for entry_id, fields in found if fields is not None]
+            self._adapt(entries)
+            ready = list(self._ready(entries))
+            taken += ready
+            size += sum(entry.size for entry in ready)
             if _text(start) == "0-0":
-                return taken
+                return taken, True
+        return taken, False
+
+    def _adapt(self, entries: Sequence[Entry]) -> None:
+        """Asks for fewer entries after a large answer."""
+        size = sum(entry.size for entry in entries)
+        if size > TAKEN_AT_ONCE:
+            self._asked = max(1, len(entries) * TAKEN_AT_ONCE // size)
+            self._may_grow = False
 
     async def _make_group(self) -> None:
         try:
@@ -184,17 +249,16 @@ class StreamReader:
 
     def _ready(self, entries: Sequence[Entry]) -> Iterator[Entry]:
         """The entries whose turn it is; those behind a held one of the same key wait with it."""
-        now = time.monotonic()
-        self._held = {id: due for id, due in self._held.items() if due > now}
-        blocked: set[str] = set()
         for entry in entries:
             message = entry.message
-            if message.id in self._held:
-                blocked |= {message.key} - {""}
-            elif not entry.problem and message.key not in blocked:
+            if entry.problem:
+                yield entry
+            elif message.id in self._held:
+                self._blocked |= {message.key} - {""}
+            elif message.key not in self._blocked:
                 yield entry
 
-    async def _write(self, entries: Sequence[Entry]) -> list[str]:
+    async def _write(self, entries: Sequence[Entry]) -> list[Entry]:
         """The entries whose messages are in the database or dead."""
         outcome = await write_batch(self._db, self._sink, [entry.message for entry in entries])
         finished = {message.id for message in outcome.written}
@@ -202,9 +266,9 @@ class StreamReader:
         for message, exc in outcome.failed:
             if await self._count_failure(message, exc):
                 finished.add(message.id)
-        return [entry.entry_id for entry in entries if entry.message.id in finished]
+        return [entry for entry in entries if entry.message.id in finished]
 
-    async def _after_too_long(self, exc: Exception) -> list[str]:
+    async def _after_too_long(self, exc: Exception) -> list[Entry]:
         """Makes the next batch smaller; one message that took too long by itself has failed. Gives what is done."""
         if not self._trying:
             raise exc
@@ -215,13 +279,12 @@ class StreamReader:
         entry = self._trying[0]
         async with self._db.transaction():
             is_dead = await self._count_failure(entry.message, exc)
-        return [entry.entry_id] if is_dead else []
+        return [entry] if is_dead else []
 
     async def _count_failure(self, message: Message, exc: Exception) -> bool:
         """Whether this one was the message's last chance; then it is a dead letter when the transaction commits."""
-        counting: Any = self._redis.hincrby(_attempts_key(self._topic), message.id, 1)
-        attempts = int(await answer_of(counting, IN_TRANSACTION))
-        reason = reason_of(exc, message.body)
+        attempts = await self._count_attempt(message)
+        reason = reason_of(exc)
         told = {"topic": self._topic, "message_id": message.id, "attempts": attempts, "reason": reason}
         if attempts < MAX_ATTEMPTS:
             self._held[message.id] = time.monotonic() + RETRY_SECONDS[attempts - 1]
@@ -231,19 +294,32 @@ class StreamReader:
         _log.error("message_died", extra=told)
         return True
 
+    async def _count_attempt(self, message: Message) -> int:
+        """How often the message has failed now, here and with workers before."""
+        counting: Any = self._redis.hincrby(_attempts_key(self._topic), message.id, 1)
+        try:
+            counted = int(await answer_of(counting, IN_TRANSACTION))
+        except Unavailable as exc:
+            if not is_full(exc):
+                raise
+            counted = 0
+            self._attempts[message.id] = self._attempts.get(message.id, 0) + 1
+        return min(MAX_ATTEMPTS, max(1, counted + self._attempts.get(message.id, 0)))
+
     async def _bury(self, message: Message, attempts: int, reason: str) -> None:
         died_at, body = clock.timestamp(), encode_body(message.body)
         values = (message.id, message.topic, message.key, body, message.created_at, died_at, attempts, reason)
         await self._db.privileged.execute(_BURY, values)
 
-    async def _acknowledge(self, entry_ids: Sequence[str]) -> None:
+    async def _acknowledge(self, done: Sequence[Entry]) -> None:
         """After the commit: what is not acknowledged comes again, and is dropped by its id then."""
-        if not entry_ids:
+        if not done:
             return
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.xack(self._topic, GROUP, *entry_ids)
-        pipeline.xdel(self._topic, *entry_ids)
-        await answer_of(pipeline.execute())
+        entry_ids, message_ids = [entry.entry_id for entry in done], [entry.message.id for entry in done]
+        keys = [self._topic, _attempts_key(self._topic)]
+        await answer_of(self._finish(keys=keys, args=[GROUP, *entry_ids, *message_ids]))
+        for id in message_ids:
+            self._attempts.pop(id, None)
 
     async def _keep_others_out(self) -> None:
         """Lets one worker at a time go on; a transaction on SQLite does so by itself."""
@@ -253,7 +329,7 @@ class StreamReader:
 
 def _entry(topic: str, entry_id: Any, raw: Mapping[Any, Any]) -> Entry:
     """An entry as a message; one that somebody else put there, and that is none, with what is wrong with it."""
-    name = _text(entry_id)
+    name, size = _text(entry_id), sum(map(len, raw.values()))
     fields = {_text(key): _text(value) for key, value in raw.items()}
     body = decode_body(fields.get("body", ""))
     known = {"key": fields.get("key", ""), "created_at": fields.get("created_at", clock.timestamp())}
@@ -261,8 +337,10 @@ def _entry(topic: str, entry_id: Any, raw: Mapping[Any, Any]) -> Entry:
     if body is None or not 0 < len(id) <= LONGEST_ID or "\0" in id + known["key"] + known["created_at"]:
         shown = {"entry": {key: value.replace("\0", "\ufffd")[:LONGEST_SHOWN] for key, value in fields.items()}}
         message = Message(topic, shown, id=f"{topic}/{name}"[-LONGEST_ID:])
-        return Entry(name, message, "The entry of the stream is no message: it needs an id and a JSON object as body.")
-    return Entry(name, Message(topic, body, id=id, **known))
+        return Entry(
+            name, message, "The entry of the stream is no message: it needs an id and a JSON object as body.", size
+        )
+    return Entry(name, Message(topic, body, id=id, **known), size=size)
 
 
 def _text(value: Any) -> str:
