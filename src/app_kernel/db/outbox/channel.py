@@ -154,12 +154,17 @@ class Channel:
                 return
 
     async def _pass(self) -> None:
-        """Once over all unsent rows of the topic: from the start, because numbers commit out of order."""
+        """Once over all unsent rows of the topic: from the start, because numbers commit out of order.
+
+        A row that commits meanwhile may have a number below those already seen. What follows it, of the same key, was
+        numbered after its commit, so above every number there is now, and both wait for the next time.
+        """
         now = time.monotonic()
         self._held = {seq: due for seq, due in self._held.items() if due > now}
         after, blocked = 0, set[str]()
         self._carrier.look()
-        while page := await self._outbox.unsent(self.topic, after, PAGE):
+        until = await self._outbox.last_unsent(self.topic)
+        while page := [row for row in await self._outbox.unsent(self.topic, after, PAGE) if row.seq <= until]:
             after = page[-1].seq
             await self._bury_unreadable(page)
             ready = list(self._ready(page, blocked))

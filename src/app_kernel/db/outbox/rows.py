@@ -132,6 +132,11 @@ class OutboxRows:
         rows = await self._fetch(_UNSENT.replace("SIZE", size), topic, after, limit, PAGE_BYTES)
         return [_outbox_row(row) for row in rows]
 
+    async def last_unsent(self, topic: str) -> int:
+        """The highest number of an unsent row of a topic; 0 when there is none."""
+        rows = await self._fetch("SELECT MAX([seq]) FROM [kernel_outbox] WHERE [batch] IS NULL AND [topic] = ?", topic)
+        return int(rows[0][0] or 0)
+
     async def remove(self, seqs: Sequence[int]) -> None:
         """Forgets rows whose receiver has committed them."""
         await self._write(_matching("DELETE FROM [kernel_outbox] WHERE [seq] IN", seqs))
