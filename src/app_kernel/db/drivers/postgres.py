@@ -44,7 +44,8 @@ class PostgresDriver(Driver):
         self._pool = PostgresPool(options)
         self._runner = PostgresRunner(self._pool, options)
         self._defining = asyncio.Lock()
-        self._signals = PostgresSignals(self._notify, None if options.pgbouncer else self._pool.connect_alone)
+        connect = None if options.pgbouncer else self._pool.connect_alone
+        self._signals = PostgresSignals(self._notify, connect, options.schema or "public")
 
     async def open(self) -> None:
         self._pool.open()

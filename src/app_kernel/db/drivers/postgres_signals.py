@@ -16,7 +16,8 @@ from app_kernel.db.drivers.postgres_connection import Connection
 from app_kernel.db.drivers.postgres_errors import FOREIGN
 
 CHANNEL = "app_kernel"
-"""The one channel of all signals; what a signal is about is in its payload, after who sent it."""
+"""The one channel of all signals of a server's database; who sent one, in which schema, and what it is about is in its
+payload."""
 MERGE_SECONDS = 0.02
 BACKOFF_SECONDS = (0.2, 5.0)
 """The first and the longest pause before a broken listener connects again."""
@@ -29,10 +30,15 @@ class PostgresSignals:
     """The signals of one open database."""
 
     def __init__(
-        self, send: Callable[[list[str]], Awaitable[object]], connect: Callable[[], Awaitable[Connection]] | None
+        self,
+        send: Callable[[list[str]], Awaitable[object]],
+        connect: Callable[[], Awaitable[Connection]] | None,
+        schema: str,
     ) -> None:
         self._send = send
         self._connect = connect
+        self._schema = schema
+        """Other schemas of the same server's database have tables, and so signals, of their own."""
         self._self = secrets.token_hex(8)
         self._callbacks: dict[str, list[Callable[[], object]]] = {}
         self._called: set[str] = set()
@@ -100,14 +106,14 @@ class PostgresSignals:
             channels, self._unsent = sorted(self._unsent), set()
             # Best effort: who does not hear of it finds out when it next looks.
             with suppress(StoreError):
-                await self._send([f"{self._self} {channel}" for channel in channels])
+                await self._send([f"{self._self} {self._schema} {channel}" for channel in channels])
             if self._is_open:
                 await asyncio.sleep(MERGE_SECONDS)
 
     def _heard(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
-        sender, _, channel = payload.partition(" ")
-        if sender != self._self:
-            self._wake(channel)
+        said = payload.split(" ")
+        if len(said) == 3 and said[0] != self._self and said[1] == self._schema:
+            self._wake(said[2])
 
     async def _listen(self, connect: Callable[[], Awaitable[Connection]]) -> None:
         pause, longest = BACKOFF_SECONDS
