@@ -13,22 +13,28 @@ from app_kernel.core.identity import (
     require_role,
 )
 from app_kernel.features import FEATURES
+from app_kernel.jobs import DoNotRetry, JobContext, JobRegistry, RetryLater, get_job_client
 from app_kernel.logs import get_logger
 from app_kernel.service import create_service
 
 __all__ = [
     "FEATURES",
     "ConfigurationError",
+    "DoNotRetry",
     "Feature",
+    "JobContext",
+    "JobRegistry",
     "KernelError",
     "NotAuthenticated",
     "PermissionDenied",
+    "RetryLater",
     "ServiceConfig",
     "UserIdentity",
     "acting_as",
     "create_service",
     "get_current_user",
     "get_current_user_optional",
+    "get_job_client",
     "get_logger",
     "redis_client",
     "require_admin",

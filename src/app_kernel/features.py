@@ -5,6 +5,7 @@ from app_kernel import (
     auth,
     cors,
     health,
+    jobs,
     metrics,
     outbox,
     problems,
@@ -24,6 +25,7 @@ FEATURES: tuple[FeatureFactory, ...] = (
     outbox.create_feature,
     actor.create_feature,
     auth.create_feature,
+    jobs.create_feature,
     health.create_feature,
     metrics.create_feature,
 )

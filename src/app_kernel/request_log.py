@@ -30,6 +30,8 @@ CLIENT_CLOSED = 499
 
 _wanted_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 _line_end = re.compile(rb"[\r\n\0]").search
+_trace = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+"""W3C Trace Context, 3.2."""
 
 Header = tuple[bytes, bytes]
 
@@ -91,7 +93,13 @@ class RequestLog:
     def _enter(self, scope: Scope, headers: dict[bytes, bytes]) -> Context:
         wanted = headers.get(b"x-request-id")
         request_id = wanted.decode() if wanted is not None and _wanted_id(wanted) else new_id()
-        context = Context(kernel=self._kernel, request_id=request_id, address=self._client_address.find(scope))
+        trace = headers.get(b"traceparent")
+        context = Context(
+            kernel=self._kernel,
+            request_id=request_id,
+            address=self._client_address.find(scope),
+            traceparent=trace.decode() if trace is not None and _trace(trace) else None,
+        )
         enter_context(context)
         # A dependency may have left one open in the task of an in-process client, whose next request this is.
         enter_transaction(None)

@@ -4,12 +4,15 @@ async with kernel_client(app) as client:
     ada = await client.log_in_as("ada@example.com")
     made = await ada.post("/widgets", json={"name": "gear"})
     assert made.json()["created_by"] == ada.user.id
+    await client.jobs.assert_enqueued("welcome", {"widget_id": made.json()["id"]})
+    await client.jobs.drain()
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,8 +22,9 @@ from app_kernel.core.context import current_context, in_context
 from app_kernel.core.errors import AccountExists, KernelError
 from app_kernel.core.identity import UserIdentity
 from app_kernel.core.kernel import Kernel
-from app_kernel.core.ports import Accounts, EntityStore
+from app_kernel.core.ports import Accounts, EntityStore, JobQueue
 from app_kernel.db import create_database
+from app_kernel.jobs import JobView, Mode, ServiceJobs, jobs_of
 from app_kernel.redis_wire import create_redis
 
 try:
@@ -69,6 +73,11 @@ class KernelClient(httpx2.AsyncClient):
         return self._clock
 
     @property
+    def jobs(self) -> "ServiceTestJobs":
+        """The background jobs of the service, to look at and to run."""
+        return ServiceTestJobs(jobs_of(self.kernel))
+
+    @property
     def user(self) -> UserIdentity:
         """Who this client is logged in as; raises KernelError for a client that nobody is logged in with."""
         if self._user is None:
@@ -101,15 +110,79 @@ class KernelClient(httpx2.AsyncClient):
         await super().aclose()
 
 
+class ServiceTestJobs:
+    """What a test asks of the background jobs of a service."""
+
+    def __init__(self, jobs: ServiceJobs) -> None:
+        self._jobs = jobs
+
+    async def enqueued(self, name: str | None = None) -> list[JobView]:
+        """The jobs of a task, or all, whatever became of them, in the order in which they were enqueued."""
+        found = await self._jobs.list_jobs(task=name, limit=1000)
+        views = [await self._jobs.get(each.id) for each in reversed(found)]
+        return [view for view in views if view is not None]
+
+    async def assert_enqueued(
+        self, name: str, payload: Any = None, *, times: int | None = None, **fields: Any
+    ) -> JobView:
+        """The latest job of a task with this payload, of a dict at least these fields, and these fields of JobView.
+
+        Raises AssertionError, which says what there is, when there is none, or another number than `times`.
+        """
+        there = await self.enqueued(name)
+        fits = [
+            view
+            for view in there
+            if _holds(view.payload, payload) and all(getattr(view, field) == value for field, value in fields.items())
+        ]
+        if not fits or (times is not None and len(fits) != times):
+            wanted = f"{name} with {payload!r}" + (f" and {fields}" if fields else "")
+            expected = "at least 1" if times is None else times
+            others = sorted({each.task_name for each in await self.enqueued()})
+            raise AssertionError(
+                f"{len(fits)} jobs are {wanted}, {expected} expected; of this task there are"
+                f" {[view.payload for view in there]}, and the tasks of all jobs are {others}"
+            )
+        return fits[-1]
+
+    async def assert_not_enqueued(self, name: str, payload: Any = None) -> None:
+        """Raises AssertionError when there is such a job."""
+        fits = [view for view in await self.enqueued(name) if _holds(view.payload, payload)]
+        if fits:
+            raise AssertionError(f"{len(fits)} jobs of {name} were enqueued: {[view.payload for view in fits]}")
+
+    async def drain(self) -> list[JobView]:
+        """Runs what is due, one job after another, until nothing is left; how each stood after its attempt.
+
+        A job that is to run later, or again later, waits until the clock is there: `client.clock.advance(60)`.
+        """
+        return await self._jobs.drain()
+
+
+def _holds(payload: Any, wanted: Any) -> bool:
+    if wanted is None:
+        return True
+    if isinstance(wanted, Mapping) and isinstance(payload, Mapping):
+        return all(field in payload and payload[field] == value for field, value in wanted.items())
+    return bool(payload == wanted)
+
+
 @asynccontextmanager
 async def kernel_client(
-    app: FastAPI, *, frozen_at: datetime | None = None, database: str | None = MEMORY, redis_url: str | None = None
+    app: FastAPI,
+    *,
+    frozen_at: datetime | None = None,
+    database: str | None = MEMORY,
+    redis_url: str | None = None,
+    jobs: Mode = "manual",
 ) -> AsyncIterator[KernelClient]:
     """Starts the service, gives a client for it, and shuts the service down again.
 
     It runs on databases of its own unless `database` is another URL, or None for the configured ones, and without Redis
     unless `redis_url` names one or `database` is None. With `frozen_at` (an aware datetime) the clock stands still
-    until `client.clock.advance(seconds)`. A start-up that fails raises what made it fail.
+    until `client.clock.advance(seconds)`. Background jobs wait for `client.jobs.drain()`; with `jobs="inline"` they
+    run before `enqueue` returns (in a transaction they still wait), with `jobs="worker"` as in the service itself. A
+    start-up that fails raises what made it fail.
     """
     kernel: Kernel = app.state.kernel
     configured = kernel.db, kernel.admin_db, kernel.connect_redis
@@ -117,6 +190,9 @@ async def kernel_client(
         kernel.db = create_database(database, synchronous="NORMAL", recorders=kernel.recorders)
         kernel.admin_db = create_database(MEMORY) if kernel.admin_db is not None else None
         kernel.connect_redis = None
+    service_jobs = kernel.find_port(JobQueue)  # type: ignore[type-abstract]  # a port is asked for by its protocol
+    if isinstance(service_jobs, ServiceJobs):
+        service_jobs.mode = jobs
     if redis_url is not None:
         kernel.connect_redis = partial(create_redis, redis_url, kernel.name)
     try:
@@ -126,6 +202,8 @@ async def kernel_client(
             yield await stack.enter_async_context(KernelClient(app, clock=clock))
     finally:
         kernel.db, kernel.admin_db, kernel.connect_redis = configured
+        if isinstance(service_jobs, ServiceJobs):
+            service_jobs.mode = "worker"
 
 
 class _Isolated:
@@ -139,4 +217,4 @@ class _Isolated:
             await self._app(scope, receive, send)
 
 
-__all__ = ["MEMORY", "KernelClient", "kernel_client"]
+__all__ = ["MEMORY", "KernelClient", "ServiceTestJobs", "kernel_client"]

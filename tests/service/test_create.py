@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import pytest
 from fastapi import APIRouter
 
-from app_kernel import FEATURES, ConfigurationError, Feature, ServiceConfig, actor, create_service
+from app_kernel import FEATURES, ConfigurationError, Feature, ServiceConfig, actor, create_service, jobs
 from app_kernel.core.events import EntityChanged
 from app_kernel.core.feature import FeatureFactory
 from app_kernel.core.outbox import Message
@@ -40,7 +40,8 @@ WRONG: list[tuple[list[Feature | FeatureFactory], str]] = [
     ([Feature(name="mine"), Feature(name="mine")], "2 features are named mine"),
     ([Feature(name="auth")], "2 features are named auth"),
     ([Feature(name="mine", provides={Accounts: lambda kernel: object()})], "Accounts is provided 2 times"),
-    ([Feature(name="mine", tasks={"t": print})], "feature mine: has tasks, but background jobs are not built"),
+    ([Feature(name="mine", tasks={"no name": print})], "task 'no name': a name is 1 to 191 of"),
+    ([Feature(name="mine", tasks={"t": print}), Feature(name="more", tasks={"t": repr})], "task t: two handlers"),
     (
         [Feature(name="mine", sinks={"admin:x": swallow}), Feature(name="more", sinks={"admin:x": swallow})],
         "features: 2 sinks are given for admin:x",
@@ -77,9 +78,14 @@ def test_settings_and_features_are_refused_in_one_message() -> None:
     assert len(caught.value.problems) == 5
 
 
-def test_tasks_are_not_built_yet() -> None:
-    with pytest.raises(ConfigurationError, match="tasks: background jobs are not built"):
-        small_app(tasks={})
+def test_tasks_that_nobody_can_run_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="tasks: a object is no JobRegistry"):
+        small_app(tasks=object())
+    with pytest.raises(ConfigurationError, match=r"tasks: the module no\.such\.module cannot be imported"):
+        small_app(tasks="no.such.module")
+    without_jobs = [factory for factory in FEATURES if factory is not jobs.create_feature]
+    with pytest.raises(ConfigurationError, match="app has tasks, which need the feature jobs"):
+        small_app(features=without_jobs, tasks={"t": print})
 
 
 async def test_a_feature_is_taken_as_a_value_and_as_a_factory_and_may_be_switched_off() -> None:

@@ -57,6 +57,11 @@ def epoch() -> float:
     return _frozen[-1].now().timestamp() if _frozen else _time.time()
 
 
+def frozen_epoch() -> float | None:
+    """Seconds since 1970 of a frozen clock; None while time runs, so that a server's own clock may be asked."""
+    return _frozen[-1].now().timestamp() if _frozen else None
+
+
 def monotonic() -> float:
     """Seconds that only grow, for cache ages; follows a frozen clock, so that a test can let a cache expire."""
     return _frozen[-1].now().timestamp() if _frozen else _time.monotonic()

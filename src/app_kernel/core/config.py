@@ -145,6 +145,21 @@ class ServiceConfig(BaseModel):
     outbox_lag_seconds: Annotated[float, Field(gt=0)] = Field(
         default=300, description="Age of the oldest message that has not left from which on /readyz names `outbox`."
     )
+    embedded_worker: bool | None = Field(
+        default=None,
+        description="Whether the service runs its own background jobs. If unset: without `redis_url`, yes; with it, a "
+        "worker apart does (`python -m app_kernel.jobs.worker`).",
+    )
+    worker_queues: list[str] = Field(
+        default=[],
+        description="Queues that a worker serves, as `name` or `name:concurrency`; if empty, those of its tasks.",
+    )
+    worker_concurrency: Annotated[int, Field(gt=0, le=1000)] = Field(
+        default=10, description="Jobs of one queue that a worker process runs at a time."
+    )
+    worker_grace_seconds: Annotated[float, Field(ge=0, le=86400)] = Field(
+        default=25, description="Seconds that a stopping worker lets its jobs run on before it gives them back."
+    )
     docs_enabled: bool = Field(default=True, description="Serves /docs, /redoc and /openapi.json.")
     oauth_providers: dict[str, dict[str, Any]] = Field(default={}, repr=False, description="OAuth providers by name.")
 
@@ -213,6 +228,11 @@ class ServiceConfig(BaseModel):
     def production(self) -> bool:
         """Whether weak settings are refused."""
         return self.environment == "production"
+
+    @property
+    def runs_jobs(self) -> bool:
+        """Whether the service runs its own background jobs."""
+        return self.redis_url is None if self.embedded_worker is None else self.embedded_worker
 
     @property
     def names_url(self) -> bool:

@@ -16,7 +16,10 @@ class Context:
     while one request ran can be seen by the next request of the same task.
     """
 
-    __slots__ = ("actor_id", "address", "auth_error", "auth_failure", "kernel", "request_id", "user", "workspace_id")
+    __slots__ = (
+        "actor_id", "address", "auth_error", "auth_failure", "job_id", "kernel", "request_id", "traceparent", "user",
+        "workspace_id",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -26,6 +29,8 @@ class Context:
         address: str | None = None,
         actor_id: str | None = None,
         workspace_id: str | None = None,
+        traceparent: str | None = None,
+        job_id: str | None = None,
     ) -> None:
         self.kernel = kernel
         """The kernel that serves this request or job; None outside of both."""
@@ -35,6 +40,10 @@ class Context:
         self.actor_id = actor_id
         """The id of the user on whose behalf rows are written."""
         self.workspace_id = workspace_id
+        self.traceparent = traceparent
+        """The trace that the request or job is a part of, as W3C Trace Context spells it; None without one."""
+        self.job_id = job_id
+        """The running job; None in a request."""
         self.user: UserIdentity | None = None
         self.auth_error: str | None = None
         """Why the credential that came with the request was not accepted; None without one."""
@@ -94,6 +103,8 @@ def acting_as(user_id: str | None, workspace_id: str | None = None) -> Iterator[
         address=outer.address,
         actor_id=user_id,
         workspace_id=workspace_id,
+        traceparent=outer.traceparent,
+        job_id=outer.job_id,
     )
     with in_context(inner):
         yield

@@ -4,6 +4,11 @@ KernelError
 ├── ConfigurationError      (also SystemExit: at top level it prints its message and exits, without a traceback)
 ├── NoRunningKernel · AmbiguousKernel · ResponseAborted
 ├── NotAuthenticated 401 · PermissionDenied 403 · TooManyAttempts 429 · ServerBusy 503
+├── JobError
+│   ├── UnknownTask
+│   ├── InvalidJob 422 (ValueError)
+│   ├── JobNotFound 404
+│   └── JobConflict 409
 ├── AccountError
 │   ├── InvalidEmail 422 · InvalidUsername 422 · WeakPassword 422
 │   ├── AccountExists 409
@@ -30,6 +35,7 @@ KernelError
     └── Unavailable 503
         ├── DatabaseBusy · DatabaseClosed · QueryTimeout · TransactionTimeout
         ├── ConnectTimeout · PoolTimeout · ConnectionLost
+        ├── QueueUnavailable
         └── StorageFull · StorageReadOnly
 """
 
@@ -163,6 +169,35 @@ class SignupDisabled(AccountError):
 
     status = 403
     title = "Forbidden"
+
+
+class JobError(KernelError):
+    """A background job cannot be enqueued or changed as asked."""
+
+
+class UnknownTask(JobError):
+    """No task has this name."""
+
+
+class InvalidJob(JobError, ValueError):
+    """A payload or an option that no job can have."""
+
+    status = 422
+    title = "Unprocessable Content"
+
+
+class JobNotFound(JobError):
+    """There is no such job."""
+
+    status = 404
+    title = "Not Found"
+
+
+class JobConflict(JobError):
+    """The job is not in a state in which this can be done."""
+
+    status = 409
+    title = "Conflict"
 
 
 class StoreError(KernelError):
@@ -321,3 +356,8 @@ class StorageFull(Unavailable):
 
 class StorageReadOnly(Unavailable):
     """The database cannot be written: its file or file system is read-only."""
+
+
+class QueueUnavailable(Unavailable):
+    """The job queue does not answer; the job may or may not have been enqueued, and enqueueing it again under the same
+    `job_id` is safe."""

@@ -103,3 +103,19 @@ class MessagesCarried:
     """Of those, the ones that became dead letters."""
     interrupted: bool = False
     """Whether the receiver was away, so that all of them are tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFinished:
+    """An attempt of a background job came to its end, in the process that ran it."""
+
+    task_name: str
+    queue_name: str
+    job_id: str
+    outcome: str
+    """completed, retried, dead, cancelled, released (handed back at a shutdown) or lost (another worker has it)."""
+    attempt: int
+    waited: float
+    """Seconds from when it was due to its start."""
+    ran: float
+    """Seconds from its start to its end."""

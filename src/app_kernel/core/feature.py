@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fastapi import APIRouter
 from starlette.types import ASGIApp, Scope
 
+from app_kernel.core.jobs import Task
 from app_kernel.core.outbox import Recorder, Sink
 from app_kernel.core.tables import Table
 
@@ -59,7 +60,8 @@ class Feature:
     """From a change to outbox messages, inside the change's transaction."""
     listeners: Mapping[type, Listener] = field(default_factory=dict)
     """By event type. A listener that fails is logged and counted, and harms nobody else."""
-    tasks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    tasks: Mapping[str, Task | Callable[..., Any]] = field(default_factory=dict)
+    """Background jobs by name, such as "webhooks.deliver": a Task, or a handler alone."""
     sinks: Mapping[str, Sink] = field(default_factory=dict)
     """By topic. One that begins with `admin:` writes to the admin database, any other one to the app database."""
     health: Mapping[str, HealthCheck] = field(default_factory=dict)

@@ -1,13 +1,17 @@
 """What the parts of the kernel may ask of each other, as protocols: the engines and features implement them."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, overload
+from datetime import datetime
+from typing import Any, Protocol, TypeVar, overload
 
 from app_kernel.core.identity import UserIdentity
+from app_kernel.core.jobs import EnqueueResult, JobFigures
 from app_kernel.core.models import HistoryEntry, Instant, M
 from app_kernel.core.outbox import Message, OutboxFigures
 from app_kernel.core.tables import Table
+
+T = TypeVar("T")
 
 
 class ResultRow(Protocol):
@@ -253,8 +257,61 @@ class EntityStore(Protocol):
         """Runs one raw SQL statement with portable [name] and ? spelling."""
 
 
+class Lease(Protocol):
+    """The right to do alone, among all processes on one database, what it is named after."""
+
+    async def renew(self) -> bool:
+        """Keeps it for some more seconds; False when it was lost meanwhile."""
+
+    async def release(self) -> None:
+        """Gives it back at once; never raises."""
+
+
+class Statements(Protocol):
+    """SQL of an engine's own over its own tables, with [name] and ? as in `execute`; it raises the store's errors."""
+
+    @property
+    def backend(self) -> str:
+        """sqlite or postgres."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this task has a transaction open; raises TransactionInOtherTask in one that only inherited it."""
+
+    async def fetch(self, sql: str, params: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
+        """The rows of a reading statement."""
+
+    async def run(self, sql: str, params: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
+        """The rows of one writing statement, in the open transaction or in one of its own."""
+
+    async def write(self, work: Callable[[], Generator[tuple[str, Sequence[Any]], Any, T]]) -> T:
+        """Runs statements as one unit, all or nothing: `work()` yields them and is sent the rows of each."""
+
+    async def define(self, statements: Sequence[str]) -> None:
+        """Runs DDL under the schema's lock."""
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Calls back once the open transaction is committed, never if it is not; at once outside of one."""
+
+    def signal(self, channel: str) -> None:
+        """Wakes whoever listens to `channel` in any process; best effort, never blocks or raises."""
+
+    def on_signal(self, channel: str, callback: Callable[[], object]) -> Callable[[], None]:
+        """Calls back in this event loop after a signal; returns what ends that."""
+
+    async def acquire_lease(self, name: str) -> Lease | None:
+        """The lease of this name; None while somebody else has it."""
+
+    async def database_id(self) -> str:
+        """What no other database is called; a copy of this one is called the same."""
+
+
 class Database(Protocol):
     """An open database."""
+
+    @property
+    def statements(self) -> Statements:
+        """Statements over tables that are no entities; for engines."""
 
     def connection(self) -> EntityStore:
         """The handle that application code works with."""
@@ -289,3 +346,30 @@ class Outbox(Protocol):
 
     async def figures(self) -> OutboxFigures:
         """How it stands now; raises Unavailable when the database is away."""
+
+
+class JobQueue(Protocol):
+    """The background jobs of a service, for features that enqueue them."""
+
+    async def enqueue(  # noqa: PLR0913 - the options of one job, all but the name optional
+        self,
+        name: str,
+        payload: Any = None,
+        *,
+        user_id: str | None = None,
+        job_id: str | None = None,
+        priority: int | None = None,
+        delay_seconds: float | None = None,
+        run_at: datetime | str | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        unique_key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        on_success: Any = None,
+        on_failure: Any = None,
+        queue: str | None = None,
+    ) -> EnqueueResult:
+        """Enqueues a job: with the open transaction, or at once."""
+
+    async def figures(self) -> JobFigures:
+        """How the queues stand now; raises Unavailable when the queue is away."""

@@ -8,6 +8,7 @@ from app_kernel.core.errors import Unavailable
 from app_kernel.core.outbox import Recorder
 from app_kernel.core.tables import Table
 from app_kernel.db.drivers.base import Driver
+from app_kernel.db.statements import DriverStatements
 from app_kernel.db.store import Store
 from app_kernel.db.url import make_driver
 
@@ -21,11 +22,17 @@ class Database:
     def __init__(self, driver: Driver, recorders: Sequence[Recorder] = ()) -> None:
         self._driver = driver
         self._store = Store(driver, recorders)
+        self._statements = DriverStatements(driver)
 
     @property
     def driver(self) -> Driver:
         """What runs its statements; for the outbox, which is part of the store."""
         return self._driver
+
+    @property
+    def statements(self) -> DriverStatements:
+        """Statements over tables that are no entities; for engines."""
+        return self._statements
 
     def connection(self) -> Store:
         """The handle that application code works with; it holds no connection, so it is always the same one."""

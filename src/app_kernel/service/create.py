@@ -16,6 +16,7 @@ from app_kernel.core.kernel import Kernel, needs_admin_database
 from app_kernel.db import create_database
 from app_kernel.features import FEATURES
 from app_kernel.health import app_checks
+from app_kernel.jobs import APP_FEATURE, collect_tasks
 from app_kernel.logs import configure_logging
 from app_kernel.redis_wire import create_redis
 from app_kernel.service.address_check import find_admin_problems, find_database_problems
@@ -23,8 +24,6 @@ from app_kernel.service.application import PROBLEM_RESPONSES, KernelApp
 from app_kernel.service.lifespan import Hook, Hooks, Lifespan
 from app_kernel.service.plain_answers import answer_plainly
 from app_kernel.service.preflight import complete, find_problems, settle_name, warn_of_weak_secret
-
-NOT_BUILT_PARTS = {"tasks": "background jobs are"}
 
 STARTUP_FAILURE = 3
 """The exit status by which supervisors such as uvicorn's and gunicorn's know not to start a worker again."""
@@ -48,7 +47,9 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
 ) -> FastAPI:
     """Builds the service as a FastAPI application for an ASGI server; nothing is opened before its lifespan starts.
 
-    `config` is `ServiceConfig.from_env()` if left out. `features` replaces the list: extend it, `[*FEATURES, mine()]`.
+    `config` is `ServiceConfig.from_env()` if left out. `tasks` are the background jobs: a JobRegistry, the path of a
+    module with registries in it, a dict of handlers by name, or a list of these. `features` replaces the list: extend
+    it, `[*FEATURES, mine()]`.
     At start-up the databases are opened, then come `schema_init(db)`, `db_seed(db)`, the features and `on_startup`,
     plain or async; a start-up or shutdown hook may take the application as its argument. A database server that is down
     does not end it: it goes on once that answers. `health_checks` are async callables, or (name, callable) pairs, that
@@ -59,16 +60,16 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     secrets = (given.jwt_secret, given.jwt_secret_previous, given.metrics_token, given.database_password)
     configure_logging(given.log_level, secrets)
     settled_name, problems = settle_name(name, given)
-    problems += [*find_problems(given), *_argument_problems(tasks, api_prefix)]
+    problems += [*find_problems(given), *_argument_problems(api_prefix)]
     settled = complete(given, settled_name)
-    chosen, more = _compose(FEATURES if features is None else features, settled, health_checks)
+    chosen, more = compose(FEATURES if features is None else features, settled, health_checks, tasks)
     if problems or more:
         raise _refusal([*problems, *more])
     warn_of_weak_secret(given)
 
     hooks = Hooks(schema_init, db_seed, _listed(on_startup), _listed(on_shutdown))
     app = KernelApp(
-        _make_kernel(settled, chosen),
+        make_kernel(settled, chosen),
         title=settled.name or "",
         version=version,
         description=description,
@@ -86,7 +87,7 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     return app
 
 
-def _make_kernel(config: ServiceConfig, features: Sequence[Feature]) -> Kernel:
+def make_kernel(config: ServiceConfig, features: Sequence[Feature]) -> Kernel:
     """The kernel with databases that are not open and a Redis client that is not made yet."""
     recorders = [recorder for feature in features for recorder in feature.recorders]
     synchronous, admin_db = config.database_synchronous, None
@@ -109,15 +110,13 @@ def _refusal(problems: Sequence[str]) -> ConfigurationError:
     return error
 
 
-def _argument_problems(tasks: Any, api_prefix: str) -> Iterator[str]:
-    if tasks is not None:
-        yield "tasks: background jobs are not built in this version of app_kernel; leave the argument out"
+def _argument_problems(api_prefix: str) -> Iterator[str]:
     if api_prefix and (not api_prefix.startswith("/") or api_prefix.endswith("/")):
         yield "api_prefix: must begin with a slash and not end with one, such as /api"
 
 
-def _compose(
-    entries: Iterable[Feature | FeatureFactory], config: ServiceConfig, health_checks: Iterable[Any]
+def compose(
+    entries: Iterable[Feature | FeatureFactory], config: ServiceConfig, health_checks: Iterable[Any], tasks: Any
 ) -> tuple[list[Feature], list[str]]:
     """The features that are switched on, and what is wrong with them."""
     chosen: list[Feature] = []
@@ -129,9 +128,14 @@ def _compose(
             problems += exc.problems
         else:
             chosen += [feature] if feature is not None else []
-    checks = app_checks(health_checks)
-    if checks:
-        chosen.append(Feature(name="app", health=checks))
+    checks, own_tasks = app_checks(health_checks), {}
+    try:
+        own_tasks = collect_tasks(tasks)
+        collect_tasks([feature.tasks for feature in chosen] + [own_tasks])
+    except ConfigurationError as exc:
+        problems += exc.problems
+    if checks or own_tasks:
+        chosen.append(Feature(name=APP_FEATURE, health=checks, tasks=own_tasks))
     problems += _feature_problems(chosen)
     if config.admin_db_url is None and needs_admin_database(chosen) and not find_database_problems(config):
         problems += find_admin_problems(config)
@@ -152,11 +156,10 @@ def _feature_problems(features: Sequence[Feature]) -> Iterator[str]:
         yield f"features: {' and '.join(authenticators)} each contribute an authenticator; there can be only one"
     if authenticators and not any(feature.name == "actor" for feature in features):
         yield f"features: {authenticators[0]} needs the feature actor, without which nobody is ever signed in"
+    works = [feature.name for feature in features if feature.tasks]
+    if works and not any(feature.name == "jobs" for feature in features):
+        yield f"features: {works[0]} has tasks, which need the feature jobs; `features=` replaces the list"
     yield from _port_problems(features)
-    for feature in features:
-        for part, what in NOT_BUILT_PARTS.items():
-            if getattr(feature, part):
-                yield f"feature {feature.name}: has {part}, but {what} not built in this version of app_kernel"
 
 
 def _port_problems(features: Sequence[Feature]) -> Iterator[str]:

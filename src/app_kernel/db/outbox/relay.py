@@ -13,7 +13,6 @@ from app_kernel.core.errors import Unavailable
 from app_kernel.core.events import MessagesCarried
 from app_kernel.core.outbox import ADMIN_TOPICS, Sink
 from app_kernel.core.ports import EntityStore
-from app_kernel.db.database import Database
 from app_kernel.db.drivers.base import Lease
 from app_kernel.db.outbox.backoff import pause
 from app_kernel.db.outbox.channel import Carrier, Channel, DirectCarrier, Report
@@ -23,6 +22,8 @@ from app_kernel.db.transactions import OUTBOX
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+    from app_kernel.db.database import Database
 
 LEASE = "relay"
 LEASE_SECONDS = 1.0
@@ -53,7 +54,7 @@ class Relay:
     """Carries the outbox of one open database; `start` and `stop` in the event loop that opened it."""
 
     def __init__(
-        self, source: Database, receivers: Receivers, *, report: Report | None = None, lease: str = LEASE
+        self, source: "Database", receivers: Receivers, *, report: Report | None = None, lease: str = LEASE
     ) -> None:
         self._source = source
         self._driver = source.driver

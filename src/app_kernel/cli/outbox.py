@@ -1,0 +1,51 @@
+"""Messages on their way out of a service, from a terminal: `app-kernel outbox`."""
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from app_kernel.cli.running import DEFAULT_ENV_FILE, REFUSED, DatabaseUrl, EnvFile, fail, run, settings
+from app_kernel.db.outbox import list_dead_letters, list_waiting, retry_dead_letter
+
+outbox = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Messages on their way out of a service.")
+
+OfAdmin: TypeAlias = Annotated[
+    bool, typer.Option("--admin", help="Of the admin database, where the admin worker keeps its dead letters.")
+]
+
+
+@outbox.command("status")
+def show_waiting(
+    *, admin: OfAdmin = False, database_url: DatabaseUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE
+) -> None:
+    """Shows what has not left yet, by topic: how many messages, and since when the oldest waits."""
+    for waiting in run(settings(database_url, env_file, admin=admin), list_waiting):
+        typer.echo(f"{waiting.topic}  {waiting.unsent}  {waiting.oldest_at}")
+
+
+@outbox.command("dead")
+def show_dead_letters(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+    admin: OfAdmin = False,
+    database_url: DatabaseUrl = None,
+    env_file: EnvFile = DEFAULT_ENV_FILE,
+) -> None:
+    """Lists the messages that no receiver took, the latest first: id, topic, when it died, and why."""
+    config = settings(database_url, env_file, admin=admin)
+    for letter in run(config, lambda db: list_dead_letters(db, limit=limit)):
+        typer.echo(f"{letter.id}  {letter.topic}  {letter.died_at}  {letter.reason}")
+
+
+@outbox.command("retry")
+def send_again(
+    message: Annotated[str, typer.Argument(metavar="ID", help="The message's id, as `dead` shows it.")],
+    *,
+    admin: OfAdmin = False,
+    database_url: DatabaseUrl = None,
+    env_file: EnvFile = DEFAULT_ENV_FILE,
+) -> None:
+    """Sends a dead message again, under its own id, so that a receiver which has it after all drops it."""
+    if not run(settings(database_url, env_file, admin=admin), lambda db: retry_dead_letter(db, message)):
+        fail(f"there is no dead message {message}; those of the admin worker are found with --admin", REFUSED)
+    typer.echo(f"{message} is on its way again")

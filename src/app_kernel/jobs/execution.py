@@ -1,0 +1,127 @@
+"""One attempt: the context of the enqueuer, the handler, and what came of it, in terms of SAQ's worker."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from app_kernel.core.context import Context, in_context
+from app_kernel.core.jobs import DoNotRetry, RetryLater, Task
+from app_kernel.core.transaction import enter_transaction
+from app_kernel.jobs.context import JobContext
+from app_kernel.jobs.handlers import Call
+from app_kernel.jobs.queues.backend import Backend
+from app_kernel.jobs.queues.base import KernelJob
+from app_kernel.jobs.records import Body
+from app_kernel.jobs.threads import HandlerRaised, HandlerThread, JobInterrupted
+from app_kernel.jobs.watchdog import HandlerTimeout, Watchdog
+
+_log = logging.getLogger("app_kernel.jobs")
+
+
+class HandlerFailed(Exception):
+    """What SAQ's worker is told of any failure; the job knows the rest."""
+
+
+class Executor:
+    """Runs the handlers of one worker process."""
+
+    def __init__(self, kernel: Any, backend: Backend, watchdog: Watchdog) -> None:
+        self._kernel = kernel
+        self._backend = backend
+        self._watchdog = watchdog
+        self._calls: dict[str, Call] = {}
+
+    async def run(self, context: dict[str, Any]) -> Any:
+        """What the handler returns. Whatever it raises becomes HandlerFailed, but a cancellation from outside."""
+        job: KernelJob = context["job"]
+        try:
+            result = await self._attempt(job)
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            job.fail(exc)
+            raise HandlerFailed from exc
+        except GeneratorExit:
+            raise
+        except BaseException as exc:
+            # A handler may raise SystemExit, and must not end the worker.
+            _note(job, exc.error if isinstance(exc, HandlerRaised) else exc)
+            raise HandlerFailed from exc
+        if job.cancelling or job.is_lost:
+            # It took no notice of its cancellation; SAQ's worker would settle nothing then.
+            raise asyncio.CancelledError
+        return result
+
+    async def _attempt(self, job: KernelJob) -> Any:
+        body, task, row = job.body, job.task, job.row
+        if body is None:
+            raise DoNotRetry("The job is malformed: its body is no JSON that the kernel wrote.")
+        if task is None:
+            raise DoNotRetry(f"No task is named {job.function!r} in this worker.")
+        if body.cron is not None and body.cron != schedule_of(task):
+            return None
+        call = self._calls.get(job.function)
+        if call is None:
+            call = self._calls[job.function] = Call(task.handler)
+        ctx = job.ctx = self._context_of(job, body)
+        entered = Context(
+            kernel=self._kernel,
+            request_id=body.request_id,
+            actor_id=row.user_id,
+            workspace_id=row.workspace_id,
+            traceparent=body.traceparent,
+            job_id=row.id,
+        )
+        with in_context(entered):
+            # The task may have been started inside somebody's transaction.
+            enter_transaction(None)
+            bound = call.bind(body.payload, ctx)
+            if not call.is_async:
+                return await HandlerThread(bound, job.function).result()
+            running = asyncio.current_task()
+            end = self._watchdog.watch(running, float(job.timeout)) if running is not None else None
+            try:
+                return await bound()
+            finally:
+                if end is not None:
+                    end()
+
+    def _context_of(self, job: KernelJob, body: Body) -> JobContext:
+        row, backend = job.row, self._backend
+
+        async def report(progress: float, text: str | None) -> None:
+            await backend.report(row.id, row.token or "", progress, text)
+
+        return JobContext(
+            job_id=row.id,
+            task_name=row.task,
+            queue_name=row.queue,
+            attempt=row.attempts,
+            max_attempts=job.most_attempts,
+            enqueued_at=datetime.fromtimestamp(row.enqueued_at, UTC),
+            started_at=datetime.fromtimestamp(row.started_at or row.enqueued_at, UTC),
+            user_id=row.user_id,
+            workspace_id=row.workspace_id,
+            metadata=body.metadata,
+            request_id=body.request_id,
+            traceparent=body.traceparent,
+            report=report,
+        )
+
+
+def schedule_of(task: Task) -> str:
+    """A task's schedule as its jobs carry it."""
+    return f"{task.cron} {task.timezone}"
+
+
+def _note(job: KernelJob, exc: BaseException) -> None:
+    if isinstance(exc, DoNotRetry):
+        job.give_up()
+    elif isinstance(exc, RetryLater):
+        job.retry_in = exc.seconds
+    if isinstance(exc, HandlerTimeout | JobInterrupted) and not job.cancelling:
+        # The text of a timeout says enough.
+        return
+    job.fail(exc)

@@ -1,0 +1,178 @@
+"""The jobs of a running service: where they are kept, who runs them, and what a transaction has to do with it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from app_kernel.core import clock
+from app_kernel.core.database_urls import backend_of
+from app_kernel.core.errors import ConfigurationError
+from app_kernel.core.jobs import DEFAULT_QUEUE, EnqueueResult, JobFigures, JobView, Task
+from app_kernel.core.kernel import Kernel
+from app_kernel.core.outbox import Message
+from app_kernel.core.ports import EntityStore, Statements
+from app_kernel.jobs.client import JobClient
+from app_kernel.jobs.handover import Handovers, hand_over, message_of
+from app_kernel.jobs.queues.backend import Backend
+from app_kernel.jobs.queues.database import DatabaseBackend
+from app_kernel.jobs.queues.redis import RedisBackend
+from app_kernel.jobs.records import NewJob
+from app_kernel.jobs.registry import collect_tasks, is_queue_name
+
+if TYPE_CHECKING:
+    from app_kernel.jobs.runner import JobRunner
+
+APP_FEATURE = "app"
+"""The feature that holds what the application brings itself."""
+
+Mode = Literal["worker", "manual", "inline"]
+"""`worker`: jobs run as the settings say. `manual`: nobody runs them until `drain`. `inline`: `enqueue` does."""
+
+
+class ServiceJobs(JobClient):
+    """The client of one service, and the worker in it."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        tasks = collect_tasks([feature.tasks for feature in kernel.features if feature.tasks])
+        has_own = any(feature.name == APP_FEATURE and feature.tasks for feature in kernel.features)
+        super().__init__(tasks, knows_all=kernel.config.runs_jobs or has_own)
+        self._kernel = kernel
+        self._handovers: Handovers | None = None
+        self.mode: Mode = "worker"
+        self.runner: JobRunner | None = None
+        """What runs jobs in this process; None where nothing does."""
+
+    @property
+    def place(self) -> str:
+        """The app database, as a log may show it."""
+        url = self._kernel.config.database_url
+        return f"{backend_of(url)} {_place(url)}"
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Backend]:
+        """Jobs can be enqueued inside the block; nobody runs them."""
+        kernel = self._kernel
+        statements = kernel.db.statements
+        kept = DatabaseBackend(statements, place=_place(kernel.config.database_url))
+        await kept.open()
+        backend: Backend = kept
+        if kernel.redis is not None:
+            backend = RedisBackend(kernel.redis, await statements.database_id())
+            self._handovers = Handovers(statements, backend)
+            await backend.open()
+        self.attach(backend)
+        try:
+            yield backend
+        finally:
+            self.attach(None)
+            self._handovers = None
+            await backend.close()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Enqueues, and runs jobs where this service is its own worker."""
+        async with self.opened() as backend, self._handing_over():
+            if self.mode != "worker" or not self._kernel.config.runs_jobs or not self.tasks:
+                yield
+                return
+            queues = queues_of(self._kernel.config.worker_queues, self._kernel.config.worker_concurrency, self.tasks)
+            async with self.working(backend, queues):
+                yield
+
+    @asynccontextmanager
+    async def working(self, backend: Backend, queues: Mapping[str, int]) -> AsyncIterator[None]:
+        """Runs jobs of these queues inside the block, and drains at its end."""
+        # A quarter of a second that a service without jobs does not pay.
+        from app_kernel.jobs.runner import JobRunner  # noqa: PLC0415
+
+        grace = self._kernel.config.worker_grace_seconds
+        runner = self.runner = JobRunner(self._kernel, backend, self.tasks, queues, grace=grace)
+        runner.start()
+        try:
+            yield
+        finally:
+            await asyncio.shield(asyncio.ensure_future(runner.stop()))
+            self.runner = None
+
+    async def add(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
+        statements = self._kernel.db.statements
+        joined = statements.in_transaction
+        if joined and isinstance(self.backend, RedisBackend):
+            settled = [replace(job, due=job.due or clock.epoch() + job.delay) if job.waits else job for job in jobs]
+            await self._kernel.db.connection().privileged.send_messages([message_of(job) for job in settled])
+            return [
+                EnqueueResult(job.id, job.task, "scheduled" if job.waits else "queued", job.queue) for job in settled
+            ]
+        results = await super().add(jobs)
+        if self.mode == "inline" and not joined:
+            await self.drain()
+        return results
+
+    async def figures(self) -> JobFigures:
+        figures = await super().figures()
+        if self._handovers is None:
+            return figures
+        return replace(figures, outstanding=await self._handovers.outstanding())
+
+    async def drain(self) -> list[JobView]:
+        """Runs what is due in this process, one job after another, and what follows from it, until nothing is left."""
+        from app_kernel.jobs.drain import drain  # noqa: PLC0415 - as above
+
+        return await drain(self._kernel, self.backend, self.tasks)
+
+    async def receive(self, db: EntityStore, messages: Sequence[Message]) -> None:
+        """The sink of jobs that leave a transaction."""
+        if not isinstance(self.backend, RedisBackend):
+            # They were written while Redis was configured; here the same database keeps them.
+            await self.backend.enqueue([NewJob(**message.body) for message in messages])
+            return
+        await hand_over(self._kernel.db.statements, self.backend, messages)
+
+    @asynccontextmanager
+    async def _handing_over(self) -> AsyncIterator[None]:
+        if self._handovers is None:
+            yield
+            return
+        task = asyncio.create_task(self._handovers.run(), name="jobs-handovers")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+@asynccontextmanager
+async def open_client(statements: Statements, redis: Any) -> AsyncIterator[JobClient]:
+    """The jobs of a database, or of Redis for it, without a service: for commands and scripts. It knows no task."""
+    kept = DatabaseBackend(statements)
+    await kept.open()
+    client = JobClient({})
+    backend: Backend = kept if redis is None else RedisBackend(redis, await statements.database_id())
+    client.attach(backend)
+    try:
+        yield client
+    finally:
+        client.attach(None)
+        await backend.close()
+
+
+def queues_of(named: Sequence[str], concurrency: int, tasks: Mapping[str, Task]) -> dict[str, int]:
+    """The queues to serve, and how many jobs of each at a time. Raises ConfigurationError."""
+    if not named:
+        return dict.fromkeys(sorted({DEFAULT_QUEUE, *(task.queue for task in tasks.values())}), concurrency)
+    queues: dict[str, int] = {}
+    for entry in named:
+        name, colon, number = entry.partition(":")
+        if not is_queue_name(name) or (colon and not (number.isdigit() and 0 < int(number) <= 1000)):
+            raise ConfigurationError([f"worker_queues: {entry!r} is no queue; write name or name:concurrency"])
+        queues[name] = int(number) if colon else concurrency
+    return queues
+
+
+def _place(url: str) -> str:
+    """The database as a log may show it: without user and password."""
+    rest = url.partition("://")[2]
+    place = rest.rpartition("@")[2].partition("?")[0]
+    return place.removeprefix("/") if backend_of(url) == "sqlite" else place

@@ -1,0 +1,255 @@
+"""Jobs as rows of the app database, SQLite or PostgreSQL: an enqueue in a transaction is a row of it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any
+
+from app_kernel.core import clock
+from app_kernel.core.errors import JobConflict, UniqueViolation
+from app_kernel.core.jobs import DEAD_TTL, JobFigures, Status
+from app_kernel.core.ports import Statements
+from app_kernel.jobs.queues import statements as sql
+from app_kernel.jobs.queues.backend import PRUNED_AT_ONCE, Backend
+from app_kernel.jobs.records import Claims, Enqueued, JobFilter, JobRow, NewJob, Outcome
+
+LOOK_SECONDS = 1.0
+"""Longest time between two looks at what is scheduled: others may have scheduled something, clocks may jump."""
+CANCELLED = "jobs.cancel"
+_CONFLICT_TRIES = 5
+
+Rows = Sequence[Sequence[Any]]
+Work = Generator[tuple[str, Sequence[Any]], Any, Any]
+
+
+class DatabaseBackend(Backend):
+    """Over the statements of an open database."""
+
+    def __init__(self, statements: Statements, *, place: str = "") -> None:
+        self._db = statements
+        self._place = place
+        self._looks: dict[str, float] = {}
+        """By queue, when to look next for scheduled jobs that became due, on the monotonic clock."""
+
+    async def open(self) -> None:
+        found = await self._db.fetch(sql.FIND_TABLE[self._db.backend], sql.TABLES)
+        if int(found[0][0]) != len(sql.TABLES):
+            await self._db.define(sql.create(self._db.backend))
+
+    async def close(self) -> None:
+        self._looks.clear()
+
+    def describe(self) -> str:
+        return f"{self._db.backend} {self._place}".strip()
+
+    async def enqueue(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        enqueued: list[Enqueued] = await self._db.write(lambda: self._enqueue(jobs))
+        queues = {job.queue for job in enqueued if job.is_new}
+        self._db.after_commit(lambda: self._wake(queues))
+        return enqueued
+
+    async def claim(self, queue: str, limit: int, worker: str) -> Claims:
+        next_due = await self._promote(queue)
+        # A read costs SQLite next to nothing, and a write that finds nothing would wait for every other writer.
+        if self._db.backend == "sqlite" and not await self._db.fetch(sql.IS_WAITING, (queue,)):
+            return Claims((), next_due)
+        rows = await self._run(sql.CLAIM, clock.new_id(), worker, self._now(), queue, queue, limit)
+        ordered = sorted((list(row[: len(sql.COLUMNS) + 1]) for row in rows), key=lambda row: (row[5], row[6], row[0]))
+        return Claims([_job_row(row[1:]) for row in ordered], next_due)
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> set[str]:
+        again = {each.queue for each in outcomes if each.status in ("scheduled", "queued")}
+        if not any(outcome.followups for outcome in outcomes):
+            statement, params = self._settle(outcomes)
+            accepted = {str(row[0]) for row in await self._db.run(statement, params)}
+            self._wake(again)
+            return accepted | await self._settled_before(outcomes, accepted)
+
+        def work() -> Work:
+            rows = yield self._settle(outcomes)
+            settled = {str(row[0]) for row in rows}
+            followups = [job for each in outcomes if each.id in settled for job in each.followups]
+            if followups:
+                yield from self._enqueue(followups)
+            return settled, {job.queue for job in followups}
+
+        settled, queues = await self._db.write(work)
+        self._wake(queues | again)
+        accepted = set(settled)
+        return accepted | await self._settled_before(outcomes, accepted)
+
+    async def beat(self, held: Sequence[tuple[str, str]]) -> dict[str, bool]:
+        if not held:
+            return {}
+        padded = _padded(held)
+        params = [value for pair in padded for value in pair]
+        rows = await self._db.run(sql.beat(len(padded), self._db.backend), params)
+        return {str(row[0]): bool(row[1]) for row in rows}
+
+    async def running(self) -> list[tuple[str, str, int]]:
+        return [(str(row[0]), str(row[1]), int(row[2])) for row in await self._db.fetch(sql.RUNNING)]
+
+    async def report(self, id: str, token: str, progress: float, text: str | None) -> bool:
+        return bool(await self._db.run(sql.REPORT, (progress, text, id, token)))
+
+    async def get(self, id: str) -> JobRow | None:
+        rows = await self._db.fetch(sql.GET, (id,))
+        return _job_row(rows[0]) if rows else None
+
+    async def find(self, wanted: JobFilter) -> list[JobRow]:
+        given = {"status": wanted.status, "queue": wanted.queue, "task": wanted.task, "user_id": wanted.user_id}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        conditions = [f"[{name}] = ?" for name in chosen]
+        params: list[Any] = list(chosen.values())
+        if wanted.before is not None:
+            conditions.append("[seq] < (SELECT [seq] FROM [kernel_jobs] WHERE [id] = ?)")
+            params.append(wanted.before)
+        rows = await self._db.fetch(sql.find(tuple(conditions)), (*params, wanted.limit))
+        return [_job_row(row) for row in rows]
+
+    async def cancel(self, id: str) -> Status | None:
+        if await self._run(sql.CANCEL_WAITING, self._now(), self._now(), DEAD_TTL, id):
+            return "cancelled"
+        if await self._db.run(sql.CANCEL_RUNNING, (id,)):
+            self._db.signal(CANCELLED)
+        rows = await self._db.fetch(sql.STATUS, (id,))
+        return rows[0][0] if rows else None
+
+    async def retry(self, id: str) -> Status | None:
+        try:
+            rows = await self._run(sql.RETRY, self._now(), id)
+        except UniqueViolation:
+            raise JobConflict("Another unfinished job has the unique key of this one.") from None
+        if not rows:
+            return None
+        self._db.signal(_channel(str(rows[0][0])))
+        return "queued"
+
+    async def pause(self, queue: str, paused: bool) -> None:
+        await self._db.run(sql.PAUSE, (queue, int(paused)))
+        self._db.signal(_channel(queue))
+
+    async def prune(self) -> int:
+        if not await self._fetch(sql.IS_EXPIRED, self._now()):
+            return 0
+        return len(await self._run(sql.PRUNE, self._now(), PRUNED_AT_ONCE))
+
+    async def figures(self) -> JobFigures:
+        counts = {
+            (str(queue), str(status)): int(count) for queue, status, count in _three(await self._fetch(sql.COUNTS))
+        }
+        oldest = {str(row[0]): max(0.0, float(row[1])) for row in await self._fetch(sql.OLDEST, self._now())}
+        paused = tuple(str(row[0]) for row in await self._db.fetch(sql.PAUSED))
+        return JobFigures(counts, oldest, paused)
+
+    def on_wake(self, queue: str, callback: Callable[[], object]) -> Callable[[], None]:
+        def woken() -> None:
+            # It may be about a job that was scheduled, for sooner than any known so far.
+            self._looks.pop(queue, None)
+            callback()
+
+        return self._db.on_signal(_channel(queue), woken)
+
+    def on_cancel(self, callback: Callable[[], object]) -> Callable[[], None]:
+        return self._db.on_signal(CANCELLED, callback)
+
+    def _wake(self, queues: Iterable[str]) -> None:
+        for queue in queues:
+            self._looks.pop(queue, None)
+            self._db.signal(_channel(queue))
+
+    async def _settled_before(self, outcomes: Sequence[Outcome], accepted: set[str]) -> set[str]:
+        """Those that a try had settled of whose end nobody heard."""
+        asked = [each for each in outcomes if each.id not in accepted]
+        return {each.id for each in asked if await self._db.fetch(sql.IS_SETTLED, (each.id, each.token, each.status))}
+
+    async def _promote(self, queue: str) -> float | None:
+        """Makes due jobs queued; in how many seconds to look again, None where nothing is scheduled."""
+        now = time.monotonic()
+        if clock.frozen_epoch() is None and (looks_at := self._looks.get(queue, 0.0)) > now:
+            return looks_at - now
+        self._looks[queue] = now + LOOK_SECONDS
+        while (seconds := (await self._fetch(sql.NEXT_DUE, self._now(), queue))[0][0]) is not None and seconds <= 0:
+            await self._run(sql.PROMOTE, queue, self._now())
+            await asyncio.sleep(0)
+        if seconds is not None and seconds < LOOK_SECONDS:
+            self._looks[queue] = now + float(seconds)
+        return None if seconds is None else float(seconds)
+
+    def _enqueue(self, jobs: Sequence[NewJob]) -> Work:
+        """Inserts what is not there yet; the jobs as they stand, in their order."""
+        found: dict[str, Enqueued] = {}
+        for at in range(0, len(jobs), sql.INSERT_CHUNK):
+            chunk = jobs[at : at + sql.INSERT_CHUNK]
+            waiting = list(chunk)
+            # Whoever finishes between the insert that met it and the look at it is there no more, so it is tried again.
+            for _ in range(_CONFLICT_TRIES):
+                padded = _padded(waiting)
+                params = [value for job in padded for value in self._inserted(job)]
+                rows = yield sql.insert(len(padded), self._db.backend), params
+                new = {str(row[0]) for row in rows}
+                for job in waiting:
+                    if job.id in new and job.id not in found:
+                        found[job.id] = Enqueued(
+                            job.id, job.queue, job.task, "scheduled" if job.waits else "queued", is_new=True
+                        )
+                waiting = [job for job in waiting if job.id not in found]
+                for job in waiting:
+                    rows = yield sql.FIND_EXISTING, (job.id, job.unique_key, job.id)
+                    if rows:
+                        id, queue, task, status = rows[0][:4]
+                        found[job.id] = Enqueued(id, queue, task, status, is_new=False)
+                waiting = [job for job in waiting if job.id not in found]
+                if not waiting:
+                    break
+        return [found[job.id] for job in jobs]
+
+    def _inserted(self, job: NewJob) -> tuple[Any, ...]:
+        now, status = self._now(), "scheduled" if job.waits else "queued"
+        return (
+            job.id, job.queue, job.task, status, job.rank, job.due, now, job.delay, job.body, job.unique_key,
+            job.user_id, job.workspace_id, job.max_attempts, now,
+        )  # fmt: skip
+
+    def _settle(self, outcomes: Sequence[Outcome]) -> tuple[str, list[Any]]:
+        padded, now = _padded(outcomes), self._now()
+        params: list[Any] = [now, now, now]
+        for each in padded:
+            params += (each.id, each.token, each.status, each.delay, each.count, each.result, each.error, each.ttl)
+        return sql.settle(len(padded), self._db.backend), params
+
+    def _now(self) -> float | None:
+        """The parameter of `{now}`."""
+        return clock.epoch() if self._db.backend == "sqlite" else clock.frozen_epoch()
+
+    async def _fetch(self, statement: str, *params: Any) -> Rows:
+        return await self._db.fetch(sql.spell(statement, self._db.backend), params)
+
+    async def _run(self, statement: str, *params: Any) -> Rows:
+        return await self._db.run(sql.spell(statement, self._db.backend), params)
+
+
+def _channel(queue: str) -> str:
+    return f"jobs:{queue}"
+
+
+def _three(rows: Rows) -> list[tuple[Any, Any, Any]]:
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def _padded(values: Sequence[Any]) -> list[Any]:
+    """The values, the last one repeated up to a power of two: few lengths make few statements to prepare."""
+    length = 1 << (len(values) - 1).bit_length()
+    return [*values, *[values[-1]] * (length - len(values))]
+
+
+def _job_row(row: Sequence[Any]) -> JobRow:
+    values = list(row[: len(sql.COLUMNS)])
+    values[16] = bool(values[16])
+    return JobRow(
+        id=values[0], queue=values[1], task=values[2], status=values[3], rank=int(values[4]), due=float(values[5]),
+        body=values[6], unique_key=values[7], user_id=values[8], workspace_id=values[9], attempts=int(values[10]),
+        max_attempts=int(values[11]), enqueued_at=float(values[12]), started_at=values[13], finished_at=values[14],
+        token=values[15], cancel=values[16], progress=float(values[17]), progress_text=values[18], result=values[19],
+        error=values[20],
+    )  # fmt: skip

@@ -1,0 +1,154 @@
+"""Claims for one queue: as many as there are free places, woken by a signal, patient while the queue is away."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from app_kernel.core.errors import Unavailable
+from app_kernel.jobs.queues.backend import Backend
+from app_kernel.jobs.records import JobRow
+
+POLL_SECONDS = 1.0
+"""How long a lost signal delays a job."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+"""Between tries while the queue is away."""
+MOST_AT_ONCE = 100
+
+J = TypeVar("J")
+
+_log = logging.getLogger("app_kernel.jobs")
+
+
+class Fetcher(Generic[J]):
+    """Hands claimed jobs to those who wait for one."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        queue: str,
+        begin: Callable[[JobRow], J],
+        give_back: Callable[[J], Awaitable[None]],
+    ) -> None:
+        self._backend = backend
+        self._queue = queue
+        self._begin = begin
+        self._give_back = give_back
+        self._refused: set[asyncio.Task[None]] = set()
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._waiting: deque[asyncio.Future[J | None]] = deque()
+        self._wanted = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._stopped = False
+        self._task: asyncio.Task[None] | None = None
+        self.trouble = ""
+        """What failed with the latest claim, where that is not only that the queue is away."""
+
+    async def next(self) -> J | None:
+        """The next job; None once stopped."""
+        if self._stopped:
+            return None
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"jobs-fetch-{self._queue}")
+        waiter: asyncio.Future[J | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._wanted.set()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            job = waiter.result() if waiter.done() and not waiter.cancelled() else None
+            if job is not None:
+                self._refuse(job)
+            raise
+
+    async def stop(self) -> None:
+        """Gives None to whoever waits, after the claim that is under way."""
+        self._stopped = True
+        self._wanted.set()
+        self._woken.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        self._release()
+        if self._refused:
+            await asyncio.wait(self._refused)
+
+    def _release(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _free(self) -> int:
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft()
+        return len(self._waiting)
+
+    async def _run(self) -> None:
+        end = self._backend.on_wake(self._queue, self._woken.set)
+        try:
+            await self._fetch_until_stopped()
+        finally:
+            end()
+            self._release()
+
+    async def _fetch_until_stopped(self) -> None:
+        failures = 0
+        while not self._stopped:
+            free = self._free()
+            if not free:
+                self._wanted.clear()
+                await self._wanted.wait()
+                continue
+            self._woken.clear()
+            try:
+                claims = await self._backend.claim(self._queue, min(free, MOST_AT_ONCE), self._worker)
+            except Exception as exc:  # noqa: BLE001 - whatever it was, the worker waits and tries again
+                failures += 1
+                await self._pause_after(exc, failures)
+                continue
+            if failures:
+                _log.info("job_queue_back", extra={"queue": self._queue, "failures": failures})
+                failures, self.trouble = 0, ""
+            for row in claims.jobs:
+                self._hand_out(row)
+            if len(claims.jobs) < min(free, MOST_AT_ONCE):
+                await self._wait(claims.next_due)
+
+    def _hand_out(self, row: JobRow) -> None:
+        job = self._begin(row)
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(job)
+                return
+        # Whoever wanted it was cancelled meanwhile.
+        self._refuse(job)
+
+    def _refuse(self, job: J) -> None:
+        """Gives a job back that nobody here runs."""
+        task = asyncio.ensure_future(self._give_back(job))
+        self._refused.add(task)
+        task.add_done_callback(self._refused.discard)
+
+    async def _wait(self, next_due: float | None) -> None:
+        seconds = POLL_SECONDS if next_due is None else min(POLL_SECONDS, max(next_due, 0.0) + 0.001)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+    async def _pause_after(self, exc: Exception, failures: int) -> None:
+        if not isinstance(exc, Unavailable):
+            self.trouble = f"claiming from {self._queue} fails: {type(exc).__name__}"
+        if failures == 1:
+            told = {"queue": self._queue, "reason": f"{type(exc).__name__}: {exc}"}
+            _log.warning("job_queue_away", extra=told, exc_info=None if isinstance(exc, Unavailable) else exc)
+        seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._stopped:
+                    self._woken.clear()
+                    await self._woken.wait()

@@ -1,0 +1,362 @@
+"""The Redis queue in words: Lua, each script one step. All keys share the prefix KEYS[1], whose {braces} keep them in
+one slot of a cluster; ARGV[1] is the time in milliseconds where a clock is frozen, else empty: Redis's own then counts.
+
+    job:<id>          hash   the job
+    ready:<queue>     zset   queued ids, by rank and due time, each behind 15 digits of its number and a colon, so
+                             that those of one millisecond come in the order of their arrival
+    scheduled:<queue> zset   scheduled ids, by due time
+    running           hash   id -> "token beats"
+    dead:<queue>      zset   dead ids, by time of death
+    expiring          zset   finished ids, by the time to forget them
+    all, user:<id>    zset   ids by time of arrival
+    unique            hash   unique key -> unfinished id
+    queues, paused    set    names of queues
+    seq               number of the latest job
+    malformed         zset   what stood in a queue and is no job, by when it was found
+"""
+
+FIELDS = (
+    "id", "queue", "task", "status", "rank", "due", "body", "unique_key", "user_id", "workspace_id", "attempts",
+    "max_attempts", "enqueued_at", "started_at", "finished_at", "token", "cancel", "progress", "progress_text",
+    "result", "error",
+)  # fmt: skip
+"""In the order of JobRow's fields; instants are milliseconds, what is absent is None."""
+JOB_ARGUMENTS = 12
+RANK_WIDTH = 10**13
+"""Between two ranks in the score of a queued job: more than any due time in milliseconds, exact in a double."""
+
+_PRELUDE = """
+local P = KEYS[1]
+local function read_now()
+  if ARGV[1] ~= '' then return tonumber(ARGV[1]) end
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local now = read_now()
+local function key(id) return P .. 'job:' .. id end
+local function get(id, field)
+  local value = redis.pcall('HGET', key(id), field)
+  if type(value) == 'table' then return false end
+  return value
+end
+local function slot(id) return string.format('%015d:', tonumber(get(id, 'seq') or '') or 0) .. id end
+local function push(queue, id, rank, due)
+  local ready = P .. 'ready:' .. queue
+  redis.call('ZADD', ready, rank * WIDTH + due, slot(id))
+  if redis.call('ZCARD', ready) == 1 then redis.call('PUBLISH', P .. 'wake:' .. queue, '') end
+end
+local function wait(queue, id, due)
+  local scheduled = P .. 'scheduled:' .. queue
+  redis.call('ZADD', scheduled, due, id)
+  if redis.call('ZRANGE', scheduled, 0, 0)[1] == id then redis.call('PUBLISH', P .. 'wake:' .. queue, '') end
+end
+local function standing(id, is_new)
+  return {id, get(id, 'queue') or '', get(id, 'task') or '', get(id, 'status') or '', is_new}
+end
+local function add(a)
+  local id, queue, unique, user = ARGV[a], ARGV[a + 1], ARGV[a + 6], ARGV[a + 7]
+  if redis.call('EXISTS', key(id)) == 1 then return standing(id, 0) end
+  if unique ~= '' then
+    local other = redis.call('HGET', P .. 'unique', unique)
+    if other and redis.call('EXISTS', key(other)) == 1 then return standing(other, 0) end
+    redis.call('HSET', P .. 'unique', unique, id)
+  end
+  local waits = ARGV[a + 4] ~= '' or tonumber(ARGV[a + 5]) > 0
+  local due = tonumber(ARGV[a + 4]) or (now + tonumber(ARGV[a + 5]))
+  local status = waits and 'scheduled' or 'queued'
+  redis.call('HSET', key(id), 'id', id, 'queue', queue, 'task', ARGV[a + 2], 'status', status, 'rank', ARGV[a + 3],
+    'due', due, 'body', ARGV[a + 10], 'attempts', 0, 'max_attempts', ARGV[a + 9], 'enqueued_at', now,
+    'seq', redis.call('INCR', P .. 'seq'))
+  if unique ~= '' then redis.call('HSET', key(id), 'unique_key', unique) end
+  if ARGV[a + 8] ~= '' then redis.call('HSET', key(id), 'workspace_id', ARGV[a + 8]) end
+  if ARGV[a + 11] == '1' then redis.call('HSET', key(id), 'handed', '1') end
+  redis.call('ZADD', P .. 'all', now, id)
+  if user ~= '' then
+    redis.call('HSET', key(id), 'user_id', user)
+    redis.call('ZADD', P .. 'user:' .. user, now, id)
+  end
+  redis.call('SADD', P .. 'queues', queue)
+  if waits then wait(queue, id, due) else push(queue, id, tonumber(ARGV[a + 3]), due) end
+  return {id, queue, ARGV[a + 2], status, 1}
+end
+local function finish(id, status, ttl)
+  local queue, unique = get(id, 'queue'), get(id, 'unique_key')
+  redis.call('HSET', key(id), 'status', status, 'finished_at', now)
+  if unique and redis.call('HGET', P .. 'unique', unique) == id then redis.call('HDEL', P .. 'unique', unique) end
+  if status == 'dead' then redis.call('ZADD', P .. 'dead:' .. queue, now, id) end
+  if ttl ~= '' then
+    local kept = tonumber(ttl)
+    if get(id, 'handed') and kept < 604800000 then
+      redis.call('HSET', key(id), 'ttl', kept)
+      kept = 604800000
+    end
+    redis.call('ZADD', P .. 'expiring', now + kept, id)
+  end
+end
+""".replace("WIDTH", str(RANK_WIDTH))
+
+ENQUEUE = (
+    _PRELUDE
+    + """
+local out = {}
+for a = 2, #ARGV, 12 do out[#out + 1] = add(a) end
+return out
+"""
+)
+
+CLAIM = (
+    (
+        _PRELUDE
+        + """
+local queue, limit, token, worker = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local scheduled, ready = P .. 'scheduled:' .. queue, P .. 'ready:' .. queue
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', scheduled, '-inf', now, 'LIMIT', 0, 1000)) do
+  redis.call('ZREM', scheduled, id)
+  local rank, due = tonumber(get(id, 'rank') or ''), tonumber(get(id, 'due') or '')
+  if rank and due then
+    redis.call('HSET', key(id), 'status', 'queued')
+    redis.call('ZADD', ready, rank * WIDTH + due, slot(id))
+  end
+end
+local soonest = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
+local out = {soonest[2] and math.max(0, math.floor(tonumber(soonest[2]) - now)) or -1}
+if redis.call('SISMEMBER', P .. 'paused', queue) == 1 then return out end
+local popped = redis.call('ZPOPMIN', ready, limit)
+for at = 1, #popped, 2 do
+  local id = string.sub(popped[at], 17)
+  local status = get(id, 'status')
+  if status == 'queued' then
+    local counted = redis.pcall('HINCRBY', key(id), 'attempts', 1)
+    if type(counted) == 'table' then
+      redis.call('HSET', key(id), 'attempts', 1)
+    end
+    redis.call('HSET', key(id), 'status', 'running', 'token', token, 'worker', worker, 'started_at', now, 'cancel', 0,
+      'progress', 0, 'beat', 0)
+    redis.call('HDEL', key(id), 'progress_text')
+    redis.call('HSET', P .. 'running', id, token .. ' 0')
+    local row = redis.call('HMGET', key(id), FIELDS)
+    row[1] = id
+    out[#out + 1] = row
+  elseif not status then
+    redis.call('ZADD', P .. 'malformed', now, popped[at])
+    redis.call('ZREMRANGEBYRANK', P .. 'malformed', 0, -1001)
+    out[#out + 1] = {popped[at]}
+  end
+end
+return out
+"""
+    )
+    .replace("WIDTH", str(RANK_WIDTH))
+    .replace("FIELDS", ", ".join(f"'{name}'" for name in FIELDS))
+)
+
+SETTLE = (
+    _PRELUDE
+    + """
+local out, a = {}, 2
+while a <= #ARGV do
+  local id, token, status, delay, count = ARGV[a], ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3]), ARGV[a + 4]
+  local result, err, ttl, followups = ARGV[a + 5], ARGV[a + 6], ARGV[a + 7], tonumber(ARGV[a + 8])
+  a = a + 9
+  local held = get(id, 'token') == token
+  if held and get(id, 'status') == 'running' then
+    out[#out + 1] = id
+    redis.call('HDEL', P .. 'running', id)
+    redis.call('HINCRBY', key(id), 'attempts', count)
+    redis.call('HSET', key(id), 'cancel', 0)
+    if result ~= '' then redis.call('HSET', key(id), 'result', result) end
+    if err ~= '' then redis.call('HSET', key(id), 'error', err) else redis.call('HDEL', key(id), 'error') end
+    if status == 'scheduled' or status == 'queued' then
+      local due, queue = now + delay, get(id, 'queue')
+      redis.call('HSET', key(id), 'status', status, 'due', due)
+      if status == 'scheduled' then wait(queue, id, due) else push(queue, id, tonumber(get(id, 'rank')) or 0, due) end
+    else
+      if status == 'completed' then redis.call('HSET', key(id), 'progress', 1) end
+      finish(id, status, ttl)
+    end
+    for f = 0, followups - 1 do add(a + f * 12) end
+  elseif held and get(id, 'status') == status then
+    out[#out + 1] = id
+  end
+  a = a + followups * 12
+end
+return out
+"""
+)
+
+BEAT = (
+    _PRELUDE
+    + """
+local out = {}
+for a = 2, #ARGV, 2 do
+  local id, token = ARGV[a], ARGV[a + 1]
+  if get(id, 'token') == token and get(id, 'status') == 'running' then
+    local beat = redis.call('HINCRBY', key(id), 'beat', 1)
+    redis.call('HSET', P .. 'running', id, token .. ' ' .. beat)
+    out[#out + 1] = {id, get(id, 'cancel') == '1' and 1 or 0}
+  end
+end
+return out
+"""
+)
+
+RUNNING = (
+    _PRELUDE
+    + """
+local held = redis.call('HGETALL', P .. 'running')
+local out = {}
+for at = 1, #held, 2 do
+  if get(held[at], 'status') == 'running' then
+    out[#out + 1] = {held[at], held[at + 1]}
+  else
+    redis.call('HDEL', P .. 'running', held[at])
+  end
+end
+return out
+"""
+)
+
+REPORT = (
+    _PRELUDE
+    + """
+local id = ARGV[2]
+if get(id, 'token') ~= ARGV[3] or get(id, 'status') ~= 'running' then return 0 end
+redis.call('HSET', key(id), 'progress', ARGV[4])
+if ARGV[5] ~= '' then redis.call('HSET', key(id), 'progress_text', ARGV[5])
+else redis.call('HDEL', key(id), 'progress_text') end
+return 1
+"""
+)
+
+CANCEL = (
+    _PRELUDE
+    + """
+local id = ARGV[2]
+local status = get(id, 'status')
+if status == 'scheduled' or status == 'queued' then
+  local queue = get(id, 'queue')
+  redis.call('ZREM', P .. 'scheduled:' .. queue, id)
+  redis.call('ZREM', P .. 'ready:' .. queue, slot(id))
+  finish(id, 'cancelled', ARGV[3])
+  return 'cancelled'
+end
+if status == 'running' then
+  redis.call('HSET', key(id), 'cancel', 1)
+  redis.call('PUBLISH', P .. 'cancel', id)
+end
+return status
+"""
+)
+
+RETRY = (
+    _PRELUDE
+    + """
+local id = ARGV[2]
+local status = get(id, 'status')
+if status ~= 'dead' and status ~= 'cancelled' then return 0 end
+local queue, unique = get(id, 'queue'), get(id, 'unique_key')
+if unique then
+  local other = redis.call('HGET', P .. 'unique', unique)
+  if other and other ~= id and redis.call('EXISTS', key(other)) == 1 then return -1 end
+  redis.call('HSET', P .. 'unique', unique, id)
+end
+redis.call('ZREM', P .. 'dead:' .. queue, id)
+redis.call('ZREM', P .. 'expiring', id)
+redis.call('HDEL', key(id), 'finished_at')
+redis.call('HSET', key(id), 'status', 'queued', 'attempts', 0, 'due', now, 'progress', 0)
+push(queue, id, tonumber(get(id, 'rank')) or 0, now)
+return 1
+"""
+)
+
+PAUSE = (
+    _PRELUDE
+    + """
+redis.call('SADD', P .. 'queues', ARGV[2])
+redis.call(ARGV[3] == '1' and 'SADD' or 'SREM', P .. 'paused', ARGV[2])
+redis.call('PUBLISH', P .. 'wake:' .. ARGV[2], '')
+return 1
+"""
+)
+
+PRUNE = (
+    _PRELUDE
+    + """
+local ids = redis.call('ZRANGEBYSCORE', P .. 'expiring', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))
+for _, id in ipairs(ids) do
+  local user, queue = get(id, 'user_id'), get(id, 'queue')
+  if user then redis.call('ZREM', P .. 'user:' .. user, id) end
+  if queue then redis.call('ZREM', P .. 'dead:' .. queue, id) end
+  redis.call('ZREM', P .. 'all', id)
+  redis.call('ZREM', P .. 'expiring', id)
+  redis.call('DEL', key(id))
+end
+return #ids
+"""
+)
+
+FORGET_HANDED = (
+    _PRELUDE
+    + """
+for a = 2, #ARGV do
+  local id = ARGV[a]
+  local ttl, finished = tonumber(get(id, 'ttl') or ''), tonumber(get(id, 'finished_at') or '')
+  if redis.call('EXISTS', key(id)) == 1 then redis.call('HDEL', key(id), 'handed', 'ttl') end
+  if ttl and finished then redis.call('ZADD', P .. 'expiring', finished + ttl, id) end
+end
+return 1
+"""
+)
+
+FIGURES = (
+    _PRELUDE
+    + """
+local counts, oldest = {}, {}
+local running = {}
+local held = redis.call('HKEYS', P .. 'running')
+for _, id in ipairs(held) do
+  local queue = get(id, 'queue')
+  if queue then running[queue] = (running[queue] or 0) + 1 end
+end
+for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
+  local ready = P .. 'ready:' .. queue
+  counts[#counts + 1] = {queue, redis.call('ZCARD', ready), redis.call('ZCARD', P .. 'scheduled:' .. queue),
+    running[queue] or 0, redis.call('ZCARD', P .. 'dead:' .. queue)}
+  local least, from = nil, '-inf'
+  while true do
+    local head = redis.call('ZRANGEBYSCORE', ready, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    if not head[2] then break end
+    local rank = math.floor(tonumber(head[2]) / WIDTH)
+    local due = tonumber(head[2]) - rank * WIDTH
+    if not least or due < least then least = due end
+    from = string.format('%.0f', (rank + 1) * WIDTH)
+  end
+  if least then oldest[#oldest + 1] = {queue, math.max(0, math.floor(now - least))} end
+end
+return {counts, oldest, redis.call('SMEMBERS', P .. 'paused')}
+"""
+).replace("WIDTH", str(RANK_WIDTH))
+
+FIND = (
+    _PRELUDE
+    + """
+local source, first, count = P .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if ARGV[5] ~= '' then
+  local rank = redis.call('ZREVRANK', source, ARGV[5])
+  if not rank then return {} end
+  first = first + rank + 1
+end
+local out = {}
+for _, id in ipairs(redis.call('ZREVRANGE', source, first, first + count - 1)) do
+  local row = redis.pcall('HMGET', key(id), FIELDS)
+  if row.err then row = {} end
+  row[1] = id
+  out[#out + 1] = row
+end
+return out
+"""
+).replace("FIELDS", ", ".join("'-'" if name == "body" else f"'{name}'" for name in FIELDS))
+
+GET = _PRELUDE + "return redis.pcall('HMGET', key(ARGV[2]), FIELDS)".replace(
+    "FIELDS", ", ".join(f"'{name}'" for name in FIELDS)
+)

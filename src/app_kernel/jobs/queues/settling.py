@@ -1,0 +1,82 @@
+"""Ends of attempts: those of one moment travel together, and none is forgotten while the queue is away."""
+
+import asyncio
+import logging
+
+from app_kernel.core.errors import Unavailable
+from app_kernel.jobs.queues.backend import Backend
+from app_kernel.jobs.records import Outcome
+
+MOST_AT_ONCE = 128
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+
+_log = logging.getLogger("app_kernel.jobs")
+
+
+class Settler:
+    """Settles for all queues of a worker process."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._waiting: list[tuple[Outcome, asyncio.Future[bool]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def settle(self, outcome: Outcome) -> bool:
+        """Whether the attempt still counted; returns when that is kept, however long the queue is away."""
+        told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((outcome, told))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="jobs-settle")
+        # The end stands also when whoever waits for it is stopped meanwhile.
+        return await asyncio.shield(told)
+
+    async def stop(self, seconds: float) -> None:
+        """Waits for what is under way, and gives up on a queue that stays away: its jobs run again elsewhere."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task], timeout=seconds)
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+                await self._settle(batch)
+        finally:
+            for _, told in self._waiting:
+                told.cancel()
+
+    async def _settle(self, batch: list[tuple[Outcome, asyncio.Future[bool]]]) -> None:
+        try:
+            accepted = await self._accepted([outcome for outcome, _ in batch])
+        except BaseException as exc:
+            if isinstance(exc, Exception) and len(batch) > 1:
+                # One of them cannot be written; the others must not suffer for it.
+                for each in batch:
+                    await self._settle([each])
+                return
+            self._tell_failure(batch, exc)
+            if not isinstance(exc, Exception):
+                raise
+            return
+        for outcome, told in batch:
+            if not told.done():
+                told.set_result(outcome.id in accepted)
+
+    async def _accepted(self, outcomes: list[Outcome]) -> set[str]:
+        failures = 0
+        while True:
+            try:
+                return await self._backend.settle(outcomes)
+            except Unavailable as exc:
+                failures += 1
+                if failures == 1:
+                    _log.warning("job_settle_waits", extra={"reason": f"{type(exc).__name__}: {exc}"})
+                await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 10)))
+
+    def _tell_failure(self, batch: list[tuple[Outcome, asyncio.Future[bool]]], exc: BaseException) -> None:
+        """Nobody knows how they ended, so they run again."""
+        _log.error("job_settle_failed", extra={"jobs": [each.id for each, _ in batch]}, exc_info=exc)
+        for _, told in batch:
+            if not told.done():
+                told.set_result(False)

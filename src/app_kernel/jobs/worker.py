@@ -1,0 +1,231 @@
+"""The worker: runs the background jobs of a service in a process of its own.
+
+    python -m app_kernel.jobs.worker --tasks my_service.tasks
+
+It takes its settings from the environment, as the service does, or with `--app main:app` from the application. Several
+may run at once; killed at any instant, they lose nothing. SIGTERM drains: no further job is begun, and the process ends
+with 0 as soon as the last one has ended; what still runs after the grace time is given back. A second signal gives back
+at once. Wrong use is 2.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app_kernel.core.config import ServiceConfig
+from app_kernel.core.context import Context, enter_context
+from app_kernel.core.errors import ConfigurationError, InvalidDatabaseUrl
+from app_kernel.core.feature import Feature
+from app_kernel.core.kernel import Kernel
+from app_kernel.features import FEATURES
+from app_kernel.jobs.feature import jobs_of
+from app_kernel.jobs.hosting import queues_of
+from app_kernel.jobs.registry import collect_tasks
+from app_kernel.logs import configure_logging, get_logger
+from app_kernel.service.address_check import find_address_problems
+from app_kernel.service.create import compose, make_kernel
+from app_kernel.service.headless import opened_kernel
+from app_kernel.service.preflight import complete
+
+WRONG_USE = 2
+_PLACES = ("database_name", "database_type", "redis_url")
+"""Settings without any of which nobody has said where the jobs are."""
+
+_NO_SETTINGS = (
+    "no settings were found, so nobody knows where the jobs are: set DATABASE_URL (or DATABASE_PATH) and REDIS_URL as"
+    " for the service, put them into .env here, or pass --app main:app"
+)
+
+_log = get_logger("app_kernel.worker")
+
+
+class JobWorker:
+    """One worker process over a kernel, until `end`."""
+
+    def __init__(
+        self, kernel: Kernel, queues: Sequence[str], concurrency: int | None, health: tuple[str, int] | None
+    ) -> None:
+        self._kernel = kernel
+        self._health = health
+        config = kernel.config
+        self._jobs = jobs_of(kernel)
+        self._jobs.mode = "manual"
+        if not self._jobs.tasks:
+            raise ConfigurationError(["--tasks: there are no tasks; name a module with a JobRegistry, or use --app"])
+        self._queues = queues_of(
+            queues or config.worker_queues, concurrency or config.worker_concurrency, self._jobs.tasks
+        )
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Drains; called again, gives back at once what runs."""
+        if self._ending.is_set() and self._jobs.runner is not None:
+            self._jobs.runner.hurry()
+        self._ending.set()
+
+    async def run(self) -> None:
+        """Works until told to end."""
+        async with self._answering_probes(), opened_kernel(self._kernel, self._ending) as is_open:
+            if is_open:
+                async with self._jobs.working(self._jobs.backend, self._queues):
+                    self._say_started()
+                    await self._ending.wait()
+                    _log.info("worker_stopping", running=self._jobs.runner.held if self._jobs.runner else 0)
+        _log.info("worker_ended")
+
+    def _say_started(self) -> None:
+        database = self._jobs.place
+        _log.info(
+            "worker_started",
+            database=database,
+            kept_in=self._jobs.backend.describe(),
+            queues=self._queues,
+            tasks=sorted(self._jobs.tasks),
+            schedules={name: task.cron for name, task in self._jobs.tasks.items() if task.cron},
+        )
+
+    @asynccontextmanager
+    async def _answering_probes(self) -> AsyncIterator[None]:
+        """/healthz, /readyz and /metrics on a port of the worker's own, where one is asked for."""
+        if self._health is None:
+            yield
+            return
+        host, port = self._health
+        server = _Server(uvicorn.Config(_probes(self._kernel), host=host, port=port, log_config=None, lifespan="off"))
+        serving = asyncio.create_task(server.serve())
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await asyncio.wait([serving])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers, which would take the place of the worker's."""
+
+    def capture_signals(self) -> Any:
+        return nullcontext()
+
+
+def _probes(kernel: Kernel) -> ASGIApp:
+    routes = [
+        route
+        for feature in kernel.features
+        if feature.unprefixed and feature.router is not None
+        for route in feature.router.routes
+    ]
+    app = Starlette(routes=routes)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        enter_context(Context(kernel=kernel))
+        await app(scope, receive, send)
+
+    return answer
+
+
+def kernel_of(app: str | None, tasks: Sequence[str]) -> Kernel:
+    """The kernel of an application, or of the environment's settings, with these tasks added.
+
+    Raises ConfigurationError for settings or modules that are no good.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    own = collect_tasks(list(tasks))
+    if app is not None:
+        found: Kernel = _application(app).state.kernel
+        extra = (Feature(name="worker_tasks", tasks=own),) if own else ()
+        return make_kernel(found.config, [*found.features, *extra])
+    config = ServiceConfig.from_env()
+    if not config.model_fields_set & set(_PLACES) and not config.problems:
+        raise ConfigurationError([_NO_SETTINGS])
+    problems = [*config.problems, *find_address_problems(config)]
+    settled = complete(config, config.name)
+    features, more = compose(FEATURES, settled, (), own)
+    if problems or more:
+        raise ConfigurationError([*problems, *more])
+    return make_kernel(settled, features)
+
+
+def _application(path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise ConfigurationError([f"--app: {path} is not there ({exc}); write module:name"]) from exc
+    if getattr(getattr(found, "state", None), "kernel", None) is None:
+        raise ConfigurationError([f"--app: {path} was not made by create_service()"])
+    return found
+
+
+async def work(kernel: Kernel, queues: Sequence[str], concurrency: int | None, health: tuple[str, int] | None) -> None:
+    """Runs one worker until SIGTERM or SIGINT."""
+    worker = JobWorker(kernel, queues, concurrency, health)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.end)
+    await worker.run()
+
+
+def command(
+    *,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--tasks", help="A module with a JobRegistry: my_service.tasks. May be repeated."),
+    ] = None,
+    app: Annotated[str | None, typer.Option("--app", help="Take settings and tasks of this service: main:app.")] = None,
+    queues: Annotated[
+        str | None, typer.Option("--queues", help="Queues to serve: default,emails:2. Else those of the tasks.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", min=1, max=1000, help="Jobs of a queue at a time.")
+    ] = None,
+    health_port: Annotated[
+        int | None, typer.Option("--health-port", min=1, max=65535, help="Serve /healthz, /readyz, /metrics here.")
+    ] = None,
+    health_host: Annotated[str, typer.Option("--health-host", help="The address for that.")] = "127.0.0.1",
+    log_level: Annotated[str | None, typer.Option("--log-level", help="The least level that is logged.")] = None,
+) -> None:
+    """Runs the background jobs of a service."""
+    if log_level is not None and log_level not in logging.getLevelNamesMapping():
+        _fail(f"--log-level: there is no level {log_level}")
+    try:
+        kernel = kernel_of(app, tasks or [])
+        config = kernel.config
+        secrets = (config.jwt_secret, config.jwt_secret_previous, config.metrics_token, config.database_password)
+        configure_logging(log_level or config.log_level, secrets)
+        named = [part.strip() for part in (queues or "").split(",") if part.strip()]
+        health = None if health_port is None else (health_host, health_port)
+        asyncio.run(work(kernel, named, concurrency, health))
+    except ConfigurationError as exc:
+        _fail("; ".join(exc.problems))
+    except InvalidDatabaseUrl as exc:
+        _fail(exc.message)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"worker: {message}", err=True)
+    raise typer.Exit(WRONG_USE)
+
+
+def main() -> None:
+    """The command line."""
+    # No pretty tracebacks: they show local variables, and those hold passwords.
+    cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    cli.command()(command)
+    cli()
+
+
+if __name__ == "__main__":
+    main()

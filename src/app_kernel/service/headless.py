@@ -1,0 +1,74 @@
+"""A service without its HTTP side: what a worker process stands on. It waits for what is away instead of failing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from app_kernel.core.context import Context, enter_context
+from app_kernel.core.current import enter_kernel, leave_kernel
+from app_kernel.core.errors import Unavailable
+from app_kernel.core.kernel import Kernel
+from app_kernel.logs import get_logger
+from app_kernel.service.opening import admin_database, redis_connection
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 3.0
+
+_log = get_logger("app_kernel.worker")
+
+
+@asynccontextmanager
+async def opened_kernel(kernel: Kernel, ending: asyncio.Event) -> AsyncIterator[bool]:
+    """Everything of a service but its routes and its own hooks; False when the end came before all was open."""
+    enter_context(Context(kernel=kernel))
+    async with AsyncExitStack() as opened:
+        if not await _opened(kernel, ending, "database", kernel.db.open):
+            yield False
+            return
+        opened.push_async_callback(kernel.db.close)
+        enter_kernel(kernel)
+        kernel.running = True
+        opened.callback(_leave, kernel)
+        await opened.enter_async_context(redis_connection(kernel))
+        tables = [table for feature in kernel.features for table in feature.tables]
+        if not await _opened(kernel, ending, "tables", lambda: kernel.db.ensure_tables(tables)):
+            yield False
+            return
+        await opened.enter_async_context(admin_database(kernel))
+        for feature in kernel.features:
+            if feature.lifespan is not None:
+                await opened.enter_async_context(feature.lifespan(kernel))
+        kernel.ready = True
+        try:
+            yield True
+        finally:
+            kernel.ready = False
+
+
+def _leave(kernel: Kernel) -> None:
+    kernel.running = False
+    leave_kernel(kernel)
+
+
+async def _opened(
+    kernel: Kernel, ending: asyncio.Event, component: str, open_it: Callable[[], Awaitable[None]]
+) -> bool:
+    """Whether it opened, after as many tries as that takes; it did not when the end came first."""
+    pause, told = FIRST_PAUSE, ""
+    while not ending.is_set():
+        try:
+            await open_it()
+        except Unavailable as exc:
+            reason = f"{type(exc).__name__}: {exc}"
+            if reason != told:
+                _log.warning("component_not_opened", component=component, reason=reason)
+            told = reason
+            try:
+                async with asyncio.timeout(pause):
+                    await ending.wait()
+            except TimeoutError:
+                pause = min(pause * 2, LONGEST_PAUSE)
+        else:
+            if told:
+                _log.info("component_opened", component=component)
+            return True
+    return False

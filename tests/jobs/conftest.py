@@ -1,0 +1,24 @@
+"""A fresh place for jobs, of each kind, for every case; the cases of each are counted at the end of the run."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app_kernel.jobs.queues.backend import Backend
+from tests.conformance.summary import PROPERTY
+from tests.jobs.places import PLACES, JobPlace
+
+
+@pytest.fixture(params=PLACES)
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[JobPlace]:
+    """A fresh place."""
+    request.node.user_properties.append((PROPERTY, f"jobs on {request.param}"))
+    async with PLACES[request.param]() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def backend(place: JobPlace) -> AsyncIterator[Backend]:
+    """An open backend on a fresh place."""
+    async with place.backend() as opened:
+        yield opened
