@@ -50,7 +50,8 @@ class _Settings:
 def get_logger(name: str = "app") -> FilteringBoundLogger:
     """A structlog logger whose events become JSON lines: `get_logger(__name__).info("widget_made", id=widget["id"])`.
 
-    Each line carries level, timestamp (UTC, ISO 8601), logger, and inside a request its request_id and user_id.
+    Each line carries level, timestamp (UTC, ISO 8601), logger, and inside a request or a job its request_id, user_id
+    and job_id.
     Values under keys such as `password` or `token` are redacted. It may be made before the service is.
     """
     bare = structlog.wrap_logger(
@@ -154,6 +155,8 @@ def _emit(fields: Mapping[str, Any]) -> None:
         line["request_id"] = context.request_id
     if context.actor_id is not None:
         line["user_id"] = context.actor_id
+    if context.job_id is not None:
+        line["job_id"] = context.job_id
     line.update(_harmless(fields, 0))
     write_line(encode_line(line))
 

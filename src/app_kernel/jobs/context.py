@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from app_kernel.core import clock
 from app_kernel.core.errors import InvalidJob
 from app_kernel.jobs.payload import check_json
 
@@ -43,8 +44,8 @@ class JobContext:
         self.attempt = attempt
         """From 1; runs whose worker was killed count too."""
         self.max_attempts = max_attempts
-        self.enqueued_at = enqueued_at
-        self.started_at = started_at
+        self.enqueued_at = enqueued_at or clock.now()
+        self.started_at = started_at or clock.now()
         """When this attempt began; aware, in UTC."""
         self.user_id = user_id
         """On whose behalf: rows that the handler saves carry it as created_by and updated_by."""

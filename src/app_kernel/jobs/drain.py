@@ -48,11 +48,8 @@ async def drain(kernel: Kernel, backend: Backend, tasks: Mapping[str, Task]) -> 
 
 async def _run_one(worker: QueueWorker) -> str | None:
     """The id of the job that ran; None where there was none."""
-    begun: list[str] = []
-
-    async def note(context: object) -> None:
-        begun.append(context["job"].key)  # type: ignore[index]  # SAQ's context is a dict
-
-    worker.before_process = [note]
-    await worker.process()
-    return begun[0] if begun else None
+    job = await worker.kernel_queue.dequeue()
+    if job is None:
+        return None
+    await worker.attempt(job)
+    return job.key

@@ -1,4 +1,4 @@
-"""One attempt: the context of the enqueuer, the handler, and what came of it, in terms of SAQ's worker."""
+"""One attempt: the context of the enqueuer, the handler, and why it failed where it did."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from typing import Any
 
 from app_kernel.core.context import Context, in_context
 from app_kernel.core.jobs import DoNotRetry, RetryLater, Task
-from app_kernel.core.transaction import enter_transaction
+from app_kernel.core.transaction import enter_transaction, innermost_transaction
 from app_kernel.jobs.context import JobContext
 from app_kernel.jobs.handlers import Call
 from app_kernel.jobs.queues.backend import Backend
@@ -20,7 +20,7 @@ _log = logging.getLogger("app_kernel.jobs")
 
 
 class HandlerFailed(Exception):
-    """What SAQ's worker is told of any failure; the job knows the rest."""
+    """What a worker is told of any failure; the job knows the rest."""
 
 
 class Executor:
@@ -32,11 +32,10 @@ class Executor:
         self._watchdog = watchdog
         self._calls: dict[str, Call] = {}
 
-    async def run(self, context: dict[str, Any]) -> Any:
+    async def run(self, job: KernelJob) -> Any:
         """What the handler returns. Whatever it raises becomes HandlerFailed, but a cancellation from outside."""
-        job: KernelJob = context["job"]
         try:
-            result = await self._attempt(job)
+            return await self._attempt(job)
         except asyncio.CancelledError as exc:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -49,10 +48,6 @@ class Executor:
             # A handler may raise SystemExit, and must not end the worker.
             _note(job, exc.error if isinstance(exc, HandlerRaised) else exc)
             raise HandlerFailed from exc
-        if job.cancelling or job.is_lost:
-            # It took no notice of its cancellation; SAQ's worker would settle nothing then.
-            raise asyncio.CancelledError
-        return result
 
     async def _attempt(self, job: KernelJob) -> Any:
         body, task, row = job.body, job.task, job.row
@@ -92,9 +87,13 @@ class Executor:
         row, backend = job.row, self._backend
 
         async def report(progress: float, text: str | None) -> None:
-            await backend.report(row.id, row.token or "", progress, text)
+            if innermost_transaction() is None:
+                await backend.report(row.id, row.token or "", progress, text)
+            else:
+                # In it, nobody would see the progress before the commit, and the beats of the job would wait for that.
+                ctx.latest = (progress, text)
 
-        return JobContext(
+        ctx = JobContext(
             job_id=row.id,
             task_name=row.task,
             queue_name=row.queue,
@@ -109,6 +108,7 @@ class Executor:
             traceparent=body.traceparent,
             report=report,
         )
+        return ctx
 
 
 def schedule_of(task: Task) -> str:

@@ -25,7 +25,8 @@ LOOK_SECONDS = 2.0
 PAGE = 500
 
 _KEEP = "INSERT INTO [kernel_job_handovers] ([id], [body], [sent_at]) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-_PAGE_AFTER = "SELECT [seq], [id], [body] FROM [kernel_job_handovers] WHERE [seq] > ? ORDER BY [seq] LIMIT ?"
+_PAGE_AFTER = "SELECT [seq], [id] FROM [kernel_job_handovers] WHERE [seq] > ? ORDER BY [seq] LIMIT ?"
+_BODY = "SELECT [body] FROM [kernel_job_handovers] WHERE [id] = ?"
 _FORGET = "DELETE FROM [kernel_job_handovers] WHERE [id] = ?"
 _COUNT = "SELECT COUNT(*) FROM [kernel_job_handovers]"
 
@@ -50,7 +51,16 @@ async def hand_over(statements: Statements, backend: RedisBackend, messages: Seq
             yield _KEEP, (job.id, orjson.dumps(asdict(job)).decode(), now)
 
     await statements.write(keep)
-    await backend.enqueue(jobs)
+    enqueued = await backend.enqueue(jobs)
+    # An unfinished job with the unique key stands for these: Redis will never know them.
+    others = [job.id for job, there in zip(jobs, enqueued, strict=True) if there.id != job.id]
+
+    def drop() -> Generator[tuple[str, Sequence[Any]], Any, None]:
+        for id in others:
+            yield _FORGET, (id,)
+
+    if others:
+        await statements.write(drop)
 
 
 class Handovers:
@@ -96,13 +106,24 @@ class Handovers:
         if not rows:
             return False
         statuses = await self._backend.statuses([str(row[1]) for row in rows])
-        lost = [NewJob(**orjson.loads(row[2])) for row in rows if row[1] not in statuses]
+        lost = [str(row[1]) for row in rows if row[1] not in statuses]
         if lost:
-            await self._backend.enqueue(lost)
-            reason = "Redis did not know them any more: it lost its data"
-            _log.error("jobs_enqueued_again", extra={"count": len(lost), "reason": reason})
+            await self._enqueue_again(lost)
         await self._forget([id for id, status in statuses.items() if status in FINISHED])
         return bool(self._after)
+
+    async def _enqueue_again(self, ids: Sequence[str]) -> None:
+        others = []
+        # One by one: a body may have a megabyte.
+        for id in ids:
+            for row in await self._db.fetch(_BODY, (id,)):
+                (there,) = await self._backend.enqueue([NewJob(**{**orjson.loads(row[0]), "handed": True})])
+                others += [id] if there.id != id else []
+        if len(others) < len(ids):
+            reason = "Redis did not know them any more: it lost its data"
+            _log.error("jobs_enqueued_again", extra={"count": len(ids) - len(others), "reason": reason})
+        # An unfinished job with the unique key stands for them.
+        await self._forget(others)
 
     async def _forget(self, ids: Sequence[str]) -> None:
         if not ids:

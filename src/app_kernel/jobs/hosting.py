@@ -125,9 +125,7 @@ class ServiceJobs(JobClient):
     async def receive(self, db: EntityStore, messages: Sequence[Message]) -> None:
         """The sink of jobs that leave a transaction."""
         if not isinstance(self.backend, RedisBackend):
-            # They were written while Redis was configured; here the same database keeps them.
-            await self.backend.enqueue([NewJob(**message.body) for message in messages])
-            return
+            raise TypeError("Jobs leave a transaction through the outbox only where Redis keeps them.")
         await hand_over(self._kernel.db.statements, self.backend, messages)
 
     @asynccontextmanager
@@ -165,7 +163,7 @@ def queues_of(named: Sequence[str], concurrency: int, tasks: Mapping[str, Task])
     queues: dict[str, int] = {}
     for entry in named:
         name, colon, number = entry.partition(":")
-        if not is_queue_name(name) or (colon and not (number.isdigit() and 0 < int(number) <= 1000)):
+        if not is_queue_name(name) or (colon and not (number.isdecimal() and 0 < int(number) <= 1000)):
             raise ConfigurationError([f"worker_queues: {entry!r} is no queue; write name or name:concurrency"])
         queues[name] = int(number) if colon else concurrency
     return queues

@@ -26,6 +26,7 @@ MOST_ATTEMPTS = 1000
 HIGHEST_PRIORITY = 100
 is_queue_name = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
 _is_task_name = re.compile(r"[A-Za-z0-9_.:-]{1,191}").fullmatch
+_is_module_path = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*").fullmatch
 
 
 class JobRegistry:
@@ -64,9 +65,13 @@ class JobRegistry:
         itself, in `timezone`. Raises ConfigurationError for an option that cannot be.
         """
 
+        given: object = name
+        if given is not None and not isinstance(given, str):
+            raise ConfigurationError(['task(): a name is text; write @registry.task("name")'])
+
         def decorate(handler: F) -> F:
             self.register(
-                name or handler.__name__,
+                getattr(handler, "__name__", "") if name is None else name,
                 handler,
                 timeout=timeout,
                 max_attempts=max_attempts,
@@ -96,7 +101,7 @@ class JobRegistry:
 
     def add(self, name: str, task: Task) -> None:
         """Registers a task as it is; raises ConfigurationError for a name that is taken, and for a bad option."""
-        if name in self._tasks and self._tasks[name].handler is not task.handler:
+        if name in self._tasks and self._tasks[name].handler != task.handler:
             raise ConfigurationError([f"task {name}: two handlers are registered under this name"])
         problems = list(find_problems(name, task))
         if problems:
@@ -114,7 +119,8 @@ def find_problems(name: Any, task: Task) -> Iterable[str]:
         yield f"task {name}: max_attempts is 1 to {MOST_ATTEMPTS}"
     if type(task.priority) is not int or not -HIGHEST_PRIORITY <= task.priority <= HIGHEST_PRIORITY:
         yield f"task {name}: priority is -{HIGHEST_PRIORITY} to {HIGHEST_PRIORITY}; the highest runs first"
-    if not is_queue_name(str(task.queue)):
+    queue: object = task.queue
+    if not isinstance(queue, str) or not is_queue_name(queue):
         yield f"task {name}: a queue's name is 1 to 64 of A-Z a-z 0-9 _ . -"
     for option in ("retry_delay", "max_retry_delay", "result_ttl"):
         value = getattr(task, option)
@@ -157,6 +163,8 @@ def collect_tasks(given: Any) -> dict[str, Task]:
 
 
 def _registries_in(path: str) -> list[JobRegistry]:
+    if not _is_module_path(path):
+        raise ConfigurationError([f"tasks: {path!r} is no module path; write it with dots, such as my_service.tasks"])
     try:
         module = import_module(path)
     except ImportError as exc:

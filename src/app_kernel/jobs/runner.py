@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from saq.worker import Worker
@@ -19,23 +20,27 @@ from app_kernel.jobs.watchdog import Watchdog
 
 GRACE_SECONDS = 25.0
 """How long a stopping worker lets its jobs run on."""
-HARD_SECONDS = 3.0
-"""How long a job that was cancelled then may take to end."""
+CANCEL_SECONDS = 1.0
+"""How long a handler that was cancelled may take to end, before the worker goes on without it."""
 SETTLE_SECONDS = 5.0
 
 _log = logging.getLogger("app_kernel.jobs")
 
 
 class QueueWorker(Worker[Any]):
-    """SAQ's worker for one queue, without its signals and timers, and with an end that waits for jobs only."""
+    """SAQ's worker for one queue: its places and their loop, with an attempt and an end of our own.
+
+    SAQ's attempt waits for ever for a handler that takes no notice of its cancellation, repeats one that raises
+    CancelledError without end, and its end waits for idle places too.
+    """
 
     # Several of them run in one loop, in which there may be a server too.
     SIGNALS = []  # noqa: RUF012 - SAQ declares it so
 
     def __init__(self, queue: KernelQueue, executor: Executor, concurrency: int) -> None:
-        super().__init__(queue, [], concurrency=concurrency, cancellation_hard_deadline_s=1.0)
+        super().__init__(queue, [], concurrency=concurrency)
         self.kernel_queue = queue
-        self.functions = _Everything(executor.run)
+        self._executor = executor
         self.grace = GRACE_SECONDS
         self.hurry = asyncio.Event()
         self.ended = asyncio.Event()
@@ -43,6 +48,42 @@ class QueueWorker(Worker[Any]):
     async def upkeep(self) -> list[asyncio.Task[None]]:
         """Nothing: one Upkeep looks after all queues of the process."""
         return []
+
+    async def process(self) -> bool:
+        """What one place does, again and again: one attempt with one job; False where there was none."""
+        job = await self.kernel_queue.dequeue()
+        if job is None:
+            return False
+        await self.attempt(job)
+        return True
+
+    async def attempt(self, job: KernelJob) -> None:
+        """Runs the handler within its time, and settles what came of it. It never hangs on a handler."""
+        running = asyncio.create_task(self._executor.run(job), name=f"job-{job.function}")
+        given_back = False
+        try:
+            waiting = {running, job.stop}
+            await asyncio.wait(waiting, timeout=float(job.timeout), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # The worker stops, and the time that its jobs had is over.
+            given_back = True
+        if not running.done():
+            await _end_handler(running, job)
+        await self._settle(job, running, given_back=given_back)
+
+    async def _settle(self, job: KernelJob, running: "asyncio.Task[Any]", *, given_back: bool) -> None:
+        queue = self.kernel_queue
+        ended = running.done() and not running.cancelled()
+        # Looked at in any case, as nobody else does.
+        failed = running.exception() if ended else None
+        if job.cancelling or job.is_lost:
+            await queue.end_cancelled(job)
+        elif ended and failed is None:
+            await queue.succeed(job, running.result())
+        elif given_back:
+            await queue.give_back(job)
+        else:
+            await queue.fail(job)
 
     async def stop(self) -> None:
         """Starts no further job, and returns as soon as the last one has ended, or when it had to be given back."""
@@ -71,31 +112,29 @@ class QueueWorker(Worker[Any]):
         if left:
             jobs = sorted(self.kernel_queue.held)
             _log.warning("jobs_given_back", extra={"queue": self.kernel_queue.name, "jobs": jobs, "grace": self.grace})
-            for job in self.kernel_queue.held.values():
-                job.is_stopped = True
             for task in left:
                 task.cancel()
-            await asyncio.wait(left, timeout=HARD_SECONDS)
-
-    def cancel(self, job: KernelJob, why: str) -> None:
-        """Ends a running job: an async handler is cancelled, a plain one is told and interrupted."""
-        found = self.job_task_contexts.get(job)
-        if job.ctx is not None:
-            job.ctx.cancel()
-        if found is not None and not found["task"].done():
-            found["aborted"] = why
-            found["task"].cancel()
+            await asyncio.wait(left, timeout=CANCEL_SECONDS + SETTLE_SECONDS)
 
 
-class _Everything(dict[str, Any]):
-    """SAQ looks handlers up by name; ours are looked up when it is known what a job is."""
+async def _end_handler(running: "asyncio.Task[Any]", job: KernelJob) -> None:
+    """Cancels a handler, and goes on without it where it takes no notice of that."""
+    if job.ctx is not None:
+        job.ctx.cancel()
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        # Cancelled itself when the worker stops meanwhile: then there is no time left anyway.
+        await asyncio.wait({running}, timeout=CANCEL_SECONDS)
+    if not running.done():
+        running.add_done_callback(_look)
+        reason = "it goes on although it was cancelled; what it still does counts no more"
+        _log.error("job_handler_left", extra={"task": job.function, "job_id": job.key, "reason": reason})
 
-    def __init__(self, run: Any) -> None:
-        super().__init__()
-        self._run = run
 
-    def __missing__(self, name: str) -> Any:
-        return self._run
+def _look(running: "asyncio.Task[Any]") -> None:
+    """Looks at how it ended, so that nobody complains that it was not."""
+    if not running.cancelled():
+        running.exception()
 
 
 class JobRunner:

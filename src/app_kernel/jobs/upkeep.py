@@ -110,10 +110,9 @@ class Upkeep:
             cancel = answers.get(job.key)
             if cancel is None:
                 worker.kernel_queue.forget(job)
-                worker.cancel(job, "lost")
             elif cancel and not job.cancelling:
                 job.cancelling = True
-                worker.cancel(job, "cancelled")
+                job.end_early()
             await self._write_down(job)
 
     async def _write_down(self, job: KernelJob) -> None:

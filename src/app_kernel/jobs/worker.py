@@ -10,7 +10,9 @@ at once. Wrong use is 2.
 
 import asyncio
 import logging
+import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -39,6 +41,7 @@ from app_kernel.service.headless import opened_kernel
 from app_kernel.service.preflight import complete
 
 WRONG_USE = 2
+LAST_SECONDS = 1.0
 _PLACES = ("database_name", "database_type", "redis_url")
 """Settings without any of which nobody has said where the jobs are."""
 
@@ -101,14 +104,19 @@ class JobWorker:
         if self._health is None:
             yield
             return
-        host, port = self._health
-        server = _Server(uvicorn.Config(_probes(self._kernel), host=host, port=port, log_config=None, lifespan="off"))
-        serving = asyncio.create_task(server.serve())
+        # Bound here, because uvicorn would end the process, without a sentence, for a port that is taken.
+        try:
+            listener = socket.create_server(self._health)
+        except OSError as exc:
+            raise ConfigurationError([f"--health-port: cannot listen there: {exc.strerror}"]) from exc
+        server = _Server(uvicorn.Config(_probes(self._kernel), log_config=None, lifespan="off"))
+        serving = asyncio.create_task(server.serve([listener]))
         try:
             yield
         finally:
             server.should_exit = True
             await asyncio.wait([serving])
+            listener.close()
 
 
 class _Server(uvicorn.Server):
@@ -176,6 +184,20 @@ async def work(kernel: Kernel, queues: Sequence[str], concurrency: int | None, h
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.end)
     await worker.run()
+    await _leave_nobody()
+
+
+async def _leave_nobody() -> None:
+    """Ends the process although a handler takes no notice of its cancellation: the loop would wait for it for ever."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        _, left = await asyncio.wait(left, timeout=LAST_SECONDS)
+    if left:
+        _log.error("worker_left_handlers", count=len(left), reason="they do not end although they were cancelled")
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def command(

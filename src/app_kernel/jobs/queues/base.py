@@ -5,6 +5,7 @@ live ones too, and spin when their server is away. Here a claim and an end are o
 their server, and travel together with those of the same moment.
 """
 
+import asyncio
 import logging
 import random
 import traceback
@@ -26,11 +27,7 @@ from app_kernel.jobs.queues.fetching import Fetcher
 from app_kernel.jobs.queues.settling import Settler
 from app_kernel.jobs.records import Body, Followup, JobRow, NewJob, Outcome
 
-RELEASED = "cancelled"
-"""The error with which SAQ's worker gives a job back that it had to stop."""
 LONGEST_ERROR = 16_000
-MOST_FOLLOWUPS = 100
-"""Jobs in a chain that follow from each other; a longer one is a loop."""
 
 Emit = Callable[[JobFinished], Awaitable[None]]
 
@@ -53,8 +50,10 @@ class KernelJob(Job):
         self.retry_in: float | None = None
         self.outcome = ""
         self.cancelling = False
+        """Whether somebody asked it to end."""
         self.is_lost = False
-        self.is_stopped = False
+        self.stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Set when the handler is to end before its time."""
         self.began = clock.epoch()
         timeout = self.body.timeout if self.body is not None else None
         super().__init__(
@@ -63,14 +62,18 @@ class KernelJob(Job):
             key=row.id,
             timeout=timeout or (task.timeout if task else 0) or 60,  # type: ignore[arg-type]  # seconds, whole or not
             retries=self.most_attempts,
-            # SAQ's worker counts this attempt itself.
-            attempts=row.attempts - 1,
+            attempts=row.attempts,
             status=SaqStatus.ACTIVE,
         )
 
     def info(self, full: bool = False) -> str:
         # SAQ builds this for every line it might log.
         return self.key
+
+    def end_early(self) -> None:
+        """Has the handler cancelled: it was asked to end, or another worker has the job."""
+        if not self.stop.done():
+            self.stop.set_result(None)
 
     def give_up(self) -> None:
         """No further attempt."""
@@ -111,7 +114,7 @@ class KernelQueue(Queue):
 
     # What SAQ's worker calls.
 
-    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:
+    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> KernelJob | None:
         if self._waits:
             return await self._fetcher.next()
         claims = await self._backend.claim(self.name, 1, "drain")
@@ -123,39 +126,17 @@ class KernelQueue(Queue):
     async def finish(
         self, job: Job, status: SaqStatus, *, result: Any = None, error: str | None = None, **_: Any
     ) -> None:
-        if not isinstance(job, KernelJob):
-            raise TypeError("This queue runs its own jobs only.")
+        attempt = _of_ours(job)
         if status == SaqStatus.COMPLETE:
-            text, problem = result_text(result)
-            if problem:
-                _log.warning("job_result_dropped", extra={"job_id": job.key, "task": job.function, "reason": problem})
-            await self._end(job, "completed", self._outcome(job, "completed", result=text))
-        elif status == SaqStatus.FAILED and not job.cancelling:
-            await self._end(job, "dead", self._outcome(job, "dead", error=_why(job)))
+            await self.succeed(attempt, result)
+        elif status == SaqStatus.FAILED:
+            attempt.give_up()
+            await self.fail(attempt)
         else:
-            await self._end(job, "cancelled", self._outcome(job, "cancelled", error=job.failure))
+            await self.end_cancelled(attempt)
 
     async def retry(self, job: Job, error: str | None) -> None:
-        if not isinstance(job, KernelJob):
-            raise TypeError("This queue runs its own jobs only.")
-        if job.cancelling:
-            await self._end(job, "cancelled", self._outcome(job, "cancelled", error=job.failure))
-        elif job.is_stopped and error == RELEASED:
-            given_back = Outcome(
-                id=job.key, token=job.row.token or "", queue=self.name, status="queued", count=-1, error=job.row.error
-            )
-            await self._end(job, "released", given_back)
-        else:
-            delay = job.retry_in if job.retry_in is not None else backoff(job.task, job.attempts)
-            outcome = Outcome(
-                id=job.key,
-                token=job.row.token or "",
-                queue=self.name,
-                status="scheduled" if delay > 0 else "queued",
-                delay=delay,
-                error=_why(job),
-            )
-            await self._end(job, "retried", outcome)
+        await self.fail(_of_ours(job))
 
     # What our worker calls.
 
@@ -168,14 +149,44 @@ class KernelQueue(Queue):
         """Claims no more; whoever waits for a job gets none."""
         await self._fetcher.stop()
 
+    async def succeed(self, job: KernelJob, result: Any) -> None:
+        """The handler did its work."""
+        text, problem = result_text(result)
+        if problem:
+            _log.warning("job_result_dropped", extra={"job_id": job.key, "task": job.function, "reason": problem})
+        await self._end(job, "completed", self._outcome(job, "completed", result=text))
+
+    async def fail(self, job: KernelJob) -> None:
+        """The handler failed, or ran out of time: another attempt follows, where one is left."""
+        if not job.retryable:
+            await self._end(job, "dead", self._outcome(job, "dead", error=_why(job)))
+            return
+        delay = job.retry_in if job.retry_in is not None else backoff(job.task, job.attempts)
+        again = Outcome(
+            id=job.key,
+            token=job.row.token or "",
+            queue=self.name,
+            status="scheduled" if delay > 0 else "queued",
+            delay=delay,
+            error=_why(job),
+        )
+        await self._end(job, "retried", again)
+
+    async def end_cancelled(self, job: KernelJob) -> None:
+        """Somebody asked it to end, and it did."""
+        await self._end(job, "cancelled", self._outcome(job, "cancelled", error=job.failure))
+
     async def give_back(self, job: KernelJob) -> None:
-        """An attempt that was claimed and never began."""
-        job.is_stopped = True
-        await self.retry(job, RELEASED)
+        """An attempt that this worker does not go on with; it counts as if it had not begun."""
+        released = Outcome(
+            id=job.key, token=job.row.token or "", queue=self.name, status="queued", count=-1, error=job.row.error
+        )
+        await self._end(job, "released", released)
 
     def forget(self, job: KernelJob) -> None:
         """The job was given to another worker; whatever this one still does of it counts no more."""
         job.is_lost = True
+        job.end_early()
 
     def _begin(self, row: JobRow) -> KernelJob:
         job = KernelJob(row, self._tasks.get(row.task), self)
@@ -318,6 +329,12 @@ def _loaded(text: str | None) -> Any:
     return None if text is None else orjson.loads(text)
 
 
+def _of_ours(job: Job) -> KernelJob:
+    if not isinstance(job, KernelJob):
+        raise TypeError("This queue runs its own jobs only.")
+    return job
+
+
 def _why(job: KernelJob) -> str:
     return job.failure or f"TimeoutError: the attempt took longer than its timeout of {job.timeout:g} seconds."
 
@@ -334,6 +351,8 @@ def _log_end(job: KernelJob, ran: float) -> None:
         "attempt": job.row.attempts,
         "duration_ms": round(ran * 1000, 1),
     }
+    if job.body is not None and job.body.request_id is not None:
+        told["request_id"] = job.body.request_id
     if job.outcome in ("dead", "retried"):
         reason = _why(job).strip().rpartition("\n")[2]
         level = logging.ERROR if job.outcome == "dead" else logging.WARNING

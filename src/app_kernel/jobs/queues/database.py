@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from app_kernel.core import clock
@@ -81,7 +82,8 @@ class DatabaseBackend(Backend):
     async def beat(self, held: Sequence[tuple[str, str]]) -> dict[str, bool]:
         if not held:
             return {}
-        padded = _padded(held)
+        # In one order everywhere, so that no two statements wait for each other's rows.
+        padded = _padded(sorted(held))
         params = [value for pair in padded for value in pair]
         rows = await self._db.run(sql.beat(len(padded), self._db.backend), params)
         return {str(row[0]): bool(row[1]) for row in rows}
@@ -202,7 +204,7 @@ class DatabaseBackend(Backend):
                 waiting = [job for job in waiting if job.id not in found]
                 if not waiting:
                     break
-        return [found[job.id] for job in jobs]
+        return _in_order(jobs, found)
 
     def _inserted(self, job: NewJob) -> tuple[Any, ...]:
         now, status = self._now(), "scheduled" if job.waits else "queued"
@@ -212,7 +214,7 @@ class DatabaseBackend(Backend):
         )  # fmt: skip
 
     def _settle(self, outcomes: Sequence[Outcome]) -> tuple[str, list[Any]]:
-        padded, now = _padded(outcomes), self._now()
+        padded, now = _padded(sorted(outcomes, key=lambda each: each.id)), self._now()
         params: list[Any] = [now, now, now]
         for each in padded:
             params += (each.id, each.token, each.status, each.delay, each.count, each.result, each.error, each.ttl)
@@ -227,6 +229,17 @@ class DatabaseBackend(Backend):
 
     async def _run(self, statement: str, *params: Any) -> Rows:
         return await self._db.run(sql.spell(statement, self._db.backend), params)
+
+
+def _in_order(jobs: Sequence[NewJob], found: dict[str, Enqueued]) -> list[Enqueued]:
+    """What became of each; of one that stands there several times, only the first can be new."""
+    told: set[str] = set()
+    answers = []
+    for job in jobs:
+        answer = found[job.id]
+        answers.append(replace(answer, is_new=False) if job.id in told else answer)
+        told.add(job.id)
+    return answers
 
 
 def _channel(queue: str) -> str:
