@@ -3,19 +3,20 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
 
-def check_cron(expression: str, timezone: str) -> Iterator[str]:
+def check_cron(expression: Any, timezone: Any) -> Iterator[str]:
     """What is wrong with a schedule."""
     try:
         ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
         yield f"there is no time zone {timezone!r}; use a name such as Europe/Zurich"
         return
-    if len(expression.split()) != 5:
+    if not isinstance(expression, str) or len(expression.split()) != 5:
         yield f"cron {expression!r}: five fields are minute, hour, day, month and day of week"
         return
     try:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app_kernel.core.context import Context, in_context
+from app_kernel.core.errors import UnknownTask
 from app_kernel.core.jobs import DoNotRetry, RetryLater, Task
 from app_kernel.core.transaction import enter_transaction, innermost_transaction
 from app_kernel.jobs.context import JobContext
@@ -54,7 +55,9 @@ class Executor:
         if body is None:
             raise DoNotRetry("The job is malformed: its body is no JSON that the kernel wrote.")
         if task is None:
-            raise DoNotRetry(f"No task is named {job.function!r} in this worker.")
+            raise UnknownTask(
+                f"No task is named {job.function!r} in this worker. Workers that share a queue need the same tasks."
+            )
         if body.cron is not None and body.cron != schedule_of(task):
             return None
         call = self._calls.get(job.function)

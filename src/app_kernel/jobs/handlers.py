@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, get_type_hints
+from types import SimpleNamespace, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
@@ -31,7 +32,7 @@ class Call:
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 self._positional.append(name)
             hint = hints.get(name, inspect.Parameter.empty)
-            if hint is JobContext or (name in (_CONTEXT, "context") and hint in (inspect.Parameter.empty, Any)):
+            if _is_context(name, hint):
                 self._contexts.append(name)
             elif name == _PAYLOAD:
                 self._whole.append(name)
@@ -50,7 +51,9 @@ class Call:
                 arguments[name] = _validated(adapter, name, value)
             elif default is inspect.Parameter.empty:
                 raise DoNotRetry(f"The handler takes {name!r}, which the payload does not have.")
-        positional = [arguments.pop(name) for name in self._positional if name in arguments]
+            elif name in self._positional:
+                arguments[name] = default
+        positional = [arguments.pop(name) for name in self._positional]
         return partial(self._handler, *positional, **arguments)
 
 
@@ -83,11 +86,24 @@ def _hints(handler: Callable[..., Any]) -> dict[str, Any]:
     try:
         return get_type_hints(target)
     except (NameError, TypeError, AttributeError):
-        # An annotation that only a type checker can resolve; the names still tell.
-        return {
-            name: JobContext if "JobContext" in str(hint) else inspect.Parameter.empty
-            for name, hint in getattr(target, "__annotations__", {}).items()
-        }
+        # One that only a type checker can read must not take the others with it.
+        names = getattr(inspect.unwrap(target), "__globals__", {})
+        return {name: _hint(hint, names) for name, hint in getattr(target, "__annotations__", {}).items()}
+
+
+def _hint(hint: Any, names: dict[str, Any]) -> Any:
+    try:
+        return get_type_hints(SimpleNamespace(__annotations__={"it": hint}), names)["it"]
+    except (NameError, TypeError, AttributeError):
+        return JobContext if "JobContext" in str(hint) else inspect.Parameter.empty
+
+
+def _is_context(name: str, hint: Any) -> bool:
+    if name == _CONTEXT or hint is JobContext:
+        return True
+    if get_origin(hint) in (Union, UnionType):
+        return JobContext in get_args(hint)
+    return name == "context" and hint in (inspect.Parameter.empty, Any)
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any] | None:

@@ -16,7 +16,7 @@ from app_kernel.core.errors import Unavailable
 from app_kernel.core.events import JobFinished
 from app_kernel.core.jobs import DEAD_TTL, Task
 from app_kernel.jobs.queues.backend import PRUNED_AT_ONCE, Backend
-from app_kernel.jobs.queues.base import Emit, KernelJob, followups, most_attempts
+from app_kernel.jobs.queues.base import UNKNOWN, Emit, KernelJob, followups, most_attempts
 from app_kernel.jobs.queues.settling import Settler
 from app_kernel.jobs.records import Body, JobRow, Outcome
 
@@ -27,6 +27,8 @@ BEAT_SECONDS = 2.0
 LOOK_SECONDS = 2.0
 LOOKS = 5
 """Looks in which the beats of a job stood still, until it is lost: some 10 to 12 seconds after its worker died."""
+LOOKS_FOR_OTHERS = 30
+"""The same for a job whose task this worker does not know, so that one which knows it comes first."""
 PRUNE_SECONDS = 5.0
 LOST = "The worker that ran it is gone: it was killed, its machine ended, or it stood still for too long."
 
@@ -127,17 +129,19 @@ class Upkeep:
         for id, token, beats in await self._backend.running():
             before = self._seen.get((id, token))
             still = before[1] + 1 if before is not None and before[0] == beats else 0
-            if still >= LOOKS and (id, token) not in own:
-                await self._rescue(id, token)
-            else:
+            if still < LOOKS or (id, token) in own or not await self._rescue(id, token, still):
                 seen[id, token] = (beats, still)
         self._seen = seen
 
-    async def _rescue(self, id: str, token: str) -> None:
+    async def _rescue(self, id: str, token: str, looks: int) -> bool:
+        """Whether that is settled; it is not while a worker that knows the task may still come by."""
         row = await self._backend.get(id)
         if row is None or row.status != "running" or row.token != token:
-            return
+            return True
         body, task = Body.read(row.body), self._tasks.get(row.task)
+        if task is None and looks < LOOKS_FOR_OTHERS:
+            # Who knows the task knows how often it may run.
+            return False
         most = most_attempts(row, body, task)
         told = {"job_id": id, "task": row.task, "attempt": row.attempts, "max_attempts": most}
         if row.cancel:
@@ -150,10 +154,11 @@ class Upkeep:
                 id=id, token=token, queue=row.queue, status="dead", error=LOST, ttl=DEAD_TTL, followups=after
             )
         if id not in await self._backend.settle([outcome]):
-            return
+            return True
         _log.warning("job_rescued", extra={**told, "outcome": outcome.status, "reason": LOST})
         if outcome.status in ("dead", "cancelled"):
-            await self._emit(_finished(row, outcome.status))
+            await self._emit(_finished(row, outcome.status, row.task if task is not None else UNKNOWN))
+        return True
 
     async def _tidy(self) -> None:
         await self._backend.look()
@@ -161,7 +166,7 @@ class Upkeep:
             pass
 
 
-def _finished(row: JobRow, outcome: str) -> JobFinished:
+def _finished(row: JobRow, outcome: str, name: str) -> JobFinished:
     began = row.started_at or row.due
     ran = max(0.0, clock.epoch() - began)
-    return JobFinished(row.task, row.queue, row.id, outcome, row.attempts, max(0.0, began - row.due), ran)
+    return JobFinished(name, row.queue, row.id, outcome, row.attempts, max(0.0, began - row.due), ran)

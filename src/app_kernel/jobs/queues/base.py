@@ -28,6 +28,10 @@ from app_kernel.jobs.queues.settling import Settler
 from app_kernel.jobs.records import Body, Followup, JobRow, NewJob, Outcome
 
 LONGEST_ERROR = 16_000
+UNKNOWN = "unknown"
+"""What figures call a task that this worker does not know."""
+UNKNOWN_DELAY = 5.0
+"""Before the next try with a task that this worker does not know, while perhaps another one, or a newer, does."""
 
 Emit = Callable[[JobFinished], Awaitable[None]]
 
@@ -222,7 +226,9 @@ class KernelQueue(Queue):
                 del self.held[job.key]
         _log_end(job, ran)
         waited = max(0.0, (job.row.started_at or job.row.due) - job.row.due)
-        await self._emit(JobFinished(job.function, self.name, job.key, job.outcome, job.row.attempts, waited, ran))
+        # Names that somebody made up must not become series of their own.
+        task = job.function if job.task is not None else UNKNOWN
+        await self._emit(JobFinished(task, self.name, job.key, job.outcome, job.row.attempts, waited, ran))
 
     # The rest of SAQ's contract, over the same backend.
 
@@ -283,7 +289,7 @@ def most_attempts(row: JobRow, body: Body | None, task: Task | None) -> int:
 
 def backoff(task: Task | None, attempt: int) -> float:
     """Seconds before the next attempt: random below a limit that doubles with each, so that a crowd spreads out."""
-    base, longest = (task.retry_delay, task.max_retry_delay) if task is not None else (1.0, 300.0)
+    base, longest = (task.retry_delay, task.max_retry_delay) if task is not None else (UNKNOWN_DELAY, 300.0)
     return random.uniform(0, min(longest, base * 2 ** min(max(attempt - 1, 0), 30)))  # noqa: S311 - spreads, hides nothing
 
 

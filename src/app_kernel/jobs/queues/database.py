@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from app_kernel.core import clock
-from app_kernel.core.errors import JobConflict, UniqueViolation
+from app_kernel.core.errors import JobConflict, Unavailable, UniqueViolation
 from app_kernel.core.jobs import DEAD_TTL, JobFigures, Status
 from app_kernel.core.ports import Statements
 from app_kernel.jobs.queues import statements as sql
@@ -29,6 +29,8 @@ class DatabaseBackend(Backend):
     def __init__(self, statements: Statements, *, place: str = "") -> None:
         self._db = statements
         self._place = place
+        self._unsure: set[str] = set()
+        """Tokens of claims of whose end nobody heard."""
         self._looks: dict[str, float] = {}
         """By queue, when to look next for scheduled jobs that became due, on the monotonic clock."""
 
@@ -54,7 +56,15 @@ class DatabaseBackend(Backend):
         # A read costs SQLite next to nothing, and a write that finds nothing would wait for every other writer.
         if self._db.backend == "sqlite" and not await self._db.fetch(sql.IS_WAITING, (queue,)):
             return Claims((), next_due)
-        rows = await self._run(sql.CLAIM, clock.new_id(), worker, self._now(), queue, queue, limit)
+        for unsure in tuple(self._unsure):
+            await self._db.run(sql.UNCLAIM, (unsure,))
+            self._unsure.discard(unsure)
+        token = clock.new_id()
+        try:
+            rows = await self._run(sql.CLAIM, token, worker, self._now(), queue, queue, limit)
+        except Unavailable:
+            self._unsure.add(token)
+            raise
         ordered = sorted((list(row[: len(sql.COLUMNS) + 1]) for row in rows), key=lambda row: (row[5], row[6], row[0]))
         return Claims([_job_row(row[1:]) for row in ordered], next_due)
 

@@ -47,13 +47,16 @@ class RedisBackend(Backend):
         self._scripts = {
             name: redis.register_script(getattr(scripts, name))
             for name in (
-                "ENQUEUE", "CLAIM", "SETTLE", "BEAT", "RUNNING", "REPORT", "CANCEL", "RETRY", "PAUSE", "PRUNE",
+                "ENQUEUE", "CLAIM", "UNCLAIM",
+                "SETTLE", "BEAT", "RUNNING", "REPORT", "CANCEL", "RETRY", "PAUSE", "PRUNE",
                 "FORGET_HANDED", "FIGURES", "FIND", "GET",
             )
         }  # fmt: skip
         self._callbacks: dict[str, list[Callable[[], object]]] = {}
         self._listener: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._unsure: set[str] = set()
+        """Tokens of claims of whose end nobody heard."""
         self._has_mark = False
 
     async def open(self) -> None:
@@ -81,7 +84,15 @@ class RedisBackend(Backend):
         ]
 
     async def claim(self, queue: str, limit: int, worker: str) -> Claims:
-        soon, *rows = await self._run("CLAIM", queue, limit, clock.new_id(), worker)
+        for unsure in tuple(self._unsure):
+            await self._run("UNCLAIM", unsure)
+            self._unsure.discard(unsure)
+        token = clock.new_id()
+        try:
+            soon, *rows = await self._run("CLAIM", queue, limit, token, worker)
+        except QueueUnavailable:
+            self._unsure.add(token)
+            raise
         jobs = []
         for row in rows:
             if len(row) == 1:

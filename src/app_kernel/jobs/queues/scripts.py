@@ -150,6 +150,23 @@ return out
     .replace("FIELDS", ", ".join(f"'{name}'" for name in FIELDS))
 )
 
+UNCLAIM = (
+    _PRELUDE
+    + """
+local held = redis.call('HGETALL', P .. 'running')
+for at = 1, #held, 2 do
+  local id = held[at]
+  if get(id, 'token') == ARGV[2] and get(id, 'status') == 'running' then
+    redis.call('HDEL', P .. 'running', id)
+    redis.call('HINCRBY', key(id), 'attempts', -1)
+    redis.call('HSET', key(id), 'status', 'queued')
+    push(get(id, 'queue'), id, tonumber(get(id, 'rank') or '') or 0, tonumber(get(id, 'due') or '') or now)
+  end
+end
+return 1
+"""
+)
+
 SETTLE = (
     _PRELUDE
     + """
