@@ -69,6 +69,8 @@ class DatabaseBackend(Backend):
         return Claims([_job_row(row[1:]) for row in ordered], next_due)
 
     async def settle(self, outcomes: Sequence[Outcome]) -> set[str]:
+        if not outcomes:
+            return set()
         again = {each.queue for each in outcomes if each.status in ("scheduled", "queued")}
         if not any(outcome.followups for outcome in outcomes):
             statement, params = self._settle(outcomes)

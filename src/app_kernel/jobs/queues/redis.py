@@ -47,9 +47,8 @@ class RedisBackend(Backend):
         self._scripts = {
             name: redis.register_script(getattr(scripts, name))
             for name in (
-                "ENQUEUE", "CLAIM", "UNCLAIM",
-                "SETTLE", "BEAT", "RUNNING", "REPORT", "CANCEL", "RETRY", "PAUSE", "PRUNE",
-                "FORGET_HANDED", "FIGURES", "FIND", "GET",
+                "ENQUEUE", "CLAIM", "UNCLAIM", "SETTLE", "BEAT", "RUNNING", "REPORT", "CANCEL", "RETRY", "PAUSE",
+                "PRUNE", "FORGET_HANDED", "FIGURES", "FIND", "GET",
             )
         }  # fmt: skip
         self._callbacks: dict[str, list[Callable[[], object]]] = {}

@@ -81,8 +81,10 @@ CLAIM = (
     f" ORDER BY [rank], [due], [seq] LIMIT ?{{skip}}) RETURNING [seq], {_SELECTED}"
 )
 IS_SETTLED = "SELECT 1 FROM [kernel_jobs] WHERE [id] = ? AND [token] = ? AND [status] = ?"
-UNCLAIM = "UPDATE [kernel_jobs] SET [status] = 'queued', [attempts] = [attempts] - 1"
+UNCLAIM = (
+    "UPDATE [kernel_jobs] SET [status] = 'queued', [attempts] = [attempts] - 1"
     " WHERE [status] = 'running' AND [token] = ?"
+)
 RUNNING = "SELECT [id], [token], [beat] FROM [kernel_jobs] WHERE [status] = 'running'"
 REPORT = (
     "UPDATE [kernel_jobs] SET [progress] = ?, [progress_text] = ? WHERE [id] = ? AND [token] = ?"
