@@ -19,7 +19,7 @@ from app_kernel.cli.running import (
 )
 from app_kernel.core.jobs import JobView, Status
 from app_kernel.db import Database
-from app_kernel.jobs import JobClient, open_client
+from app_kernel.jobs import JobClient, open_client, raised
 from app_kernel.redis_wire import create_redis
 
 R = TypeVar("R")
@@ -57,7 +57,7 @@ def show_jobs(
         if as_json:
             _print_json(asdict(view))
             continue
-        reason = (view.error or "").strip().rpartition("\n")[2][:120]
+        reason = raised(view.error)[:120] if view.error else ""
         tries = f"{view.attempt}/{view.max_attempts}"
         typer.echo(
             "  ".join((view.id, view.task_name, view.queue_name, view.status, tries, view.enqueued_at, reason)).rstrip()

@@ -123,8 +123,8 @@ class ServiceConfig(BaseModel):
     redis_url: str | None = Field(
         default=None,
         repr=False,
-        description="Redis: `redis://`, `rediss://` or `unix://`. What leaves for the admin database then travels "
-        "through its streams; jobs, limits and caches do not use it in this version.",
+        description="Redis: `redis://`, `rediss://` or `unix://`. Background jobs are kept in it then, and what leaves "
+        "for the admin database travels through its streams; limits and caches do not use it in this version.",
     )
 
     cors_origins: list[str] = Field(

@@ -13,6 +13,7 @@ FINISHED: tuple[Status, ...] = ("completed", "dead", "cancelled")
 
 DEFAULT_QUEUE = "default"
 DEFAULT_TIMEOUT = 300.0
+LONGEST_TIMEOUT = 7 * 86400.0
 DEFAULT_ATTEMPTS = 3
 DEFAULT_RESULT_TTL = 3600.0
 DEAD_TTL = timedelta(days=7).total_seconds()

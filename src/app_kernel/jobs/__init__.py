@@ -14,6 +14,7 @@ from app_kernel.jobs.client import JobClient, get_job_client
 from app_kernel.jobs.context import JobContext
 from app_kernel.jobs.feature import create_feature, jobs_of
 from app_kernel.jobs.hosting import APP_FEATURE, Mode, ServiceJobs, open_client, queues_of
+from app_kernel.jobs.records import raised
 from app_kernel.jobs.registry import JobRegistry, collect_tasks
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "jobs_of",
     "open_client",
     "queues_of",
+    "raised",
 ]

@@ -1,22 +1,30 @@
 """Enqueueing jobs and looking after them: what `get_job_client()` gives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 from app_kernel.core import clock
 from app_kernel.core.context import current_context
 from app_kernel.core.current import current_kernel
 from app_kernel.core.errors import InvalidJob, JobConflict, JobNotFound, NoRunningKernel, UnknownTask
-from app_kernel.core.jobs import DEFAULT_ATTEMPTS, DEFAULT_QUEUE, EnqueueResult, JobFigures, JobView, Status, Task
+from app_kernel.core.jobs import (
+    DEFAULT_ATTEMPTS,
+    DEFAULT_QUEUE,
+    LONGEST_TIMEOUT,
+    EnqueueResult,
+    JobFigures,
+    JobView,
+    Status,
+    Task,
+)
 from app_kernel.core.ports import JobQueue
 from app_kernel.jobs.payload import LONGEST_BODY, check_json
 from app_kernel.jobs.queues.backend import Backend
-from app_kernel.jobs.records import Body, Enqueued, Followup, JobFilter, NewJob
+from app_kernel.jobs.records import Body, Enqueued, Followup, JobFilter, JobRow, NewJob
 from app_kernel.jobs.registry import (
     HIGHEST_PRIORITY,
     LONGEST_NAME,
-    LONGEST_TIMEOUT,
     MOST_ATTEMPTS,
     is_number,
     is_queue_name,
@@ -24,6 +32,8 @@ from app_kernel.jobs.registry import (
 
 LONGEST_DELAY = 366 * 86400.0
 LONGEST_ID = 191
+LONGEST_KEPT_ID = 255
+"""Of the jobs that schedules and the ends of other jobs make."""
 MOST_LISTED = 1000
 
 
@@ -85,6 +95,9 @@ class JobClient(JobQueue):
         unknown = options.keys() - _OPTIONS
         if unknown or options.get("job_id") is not None or options.get("unique_key") is not None:
             raise InvalidJob(f"enqueue_many() does not take {', '.join(sorted(unknown)) or 'a job_id or unique_key'}.")
+        given: object = payloads
+        if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+            raise InvalidJob("enqueue_many() takes a list of payloads, one for each job.")
         jobs = [self._make(name, payload, options) for payload in payloads]
         return await self.add(jobs) if jobs else []
 
@@ -94,7 +107,7 @@ class JobClient(JobQueue):
 
     async def get(self, job_id: str) -> JobView | None:
         """A job with its payload, result and progress; None when there is none, or no longer."""
-        row = await self.backend.get(job_id)
+        row = await self._row(job_id)
         return None if row is None else row.view(whole=True)
 
     async def list_jobs(
@@ -110,12 +123,16 @@ class JobClient(JobQueue):
         """Jobs without their payloads, the latest enqueued first; `before` is the last id of the page before."""
         if type(limit) is not int or not 0 <= limit <= MOST_LISTED:
             raise InvalidJob(f"limit is 0 to {MOST_LISTED}.")
+        if status is not None and status not in get_args(Status):
+            raise InvalidJob(f"status is one of {', '.join(get_args(Status))}.")
         wanted = JobFilter(status=status, queue=queue, task=task, user_id=user_id, limit=limit, before=before)
-        return [row.view() for row in await self.backend.find(wanted)] if limit else []
+        if not limit or not all(each is None or _may_be(each) for each in (queue, task, user_id, before)):
+            return []
+        return [row.view() for row in await self.backend.find(wanted)]
 
     async def cancel(self, job_id: str) -> JobView:
         """Cancels a job that waits at once, and asks a running one to end. Raises JobNotFound and JobConflict."""
-        status = await self.backend.cancel(job_id)
+        status = await self.backend.cancel(job_id) if _may_be(job_id) else None
         if status is None:
             raise JobNotFound
         if status in ("completed", "dead"):
@@ -124,8 +141,8 @@ class JobClient(JobQueue):
 
     async def retry(self, job_id: str) -> JobView:
         """Runs a dead or cancelled job again, with all its attempts. Raises JobNotFound and JobConflict."""
-        if await self.backend.retry(job_id) is None:
-            row = await self.backend.get(job_id)
+        if not _may_be(job_id) or await self.backend.retry(job_id) is None:
+            row = await self._row(job_id)
             if row is None:
                 raise JobNotFound
             raise JobConflict(f"Only a dead or cancelled job can be retried; this one is {row.status}.")
@@ -143,6 +160,9 @@ class JobClient(JobQueue):
         """How the queues stand."""
         return await self.backend.figures()
 
+    async def _row(self, job_id: str) -> JobRow | None:
+        return await self.backend.get(job_id) if _may_be(job_id) else None
+
     async def _there(self, job_id: str) -> JobView:
         row = await self.backend.get(job_id)
         if row is None:
@@ -151,7 +171,7 @@ class JobClient(JobQueue):
 
     def _make(self, name: str, payload: Any, given: Mapping[str, Any]) -> NewJob:
         task = self._task(name)
-        run_at, delay = given.get("run_at"), given.get("delay_seconds")
+        run_at, delay, queue = given.get("run_at"), given.get("delay_seconds"), given.get("queue")
         if run_at is not None and delay is not None:
             raise InvalidJob("Give either delay_seconds or run_at.")
         if delay is not None and (not is_number(delay) or not 0 <= delay <= LONGEST_DELAY):
@@ -163,7 +183,7 @@ class JobClient(JobQueue):
         user = given.get("user_id")
         return NewJob(
             id=_text("job_id", given.get("job_id"), LONGEST_ID) or clock.new_id(),
-            queue=_queue_name(given.get("queue") or (task.queue if task else DEFAULT_QUEUE)),
+            queue=_queue_name((task.queue if task else DEFAULT_QUEUE) if queue is None else queue),
             task=name,
             body=self._body(payload, given),
             rank=-_priority(given.get("priority"), task),
@@ -191,7 +211,10 @@ class JobClient(JobQueue):
 
     def _body(self, payload: Any, given: Mapping[str, Any]) -> str:
         check_json("payload", payload)
-        metadata = dict(given.get("metadata") or {})
+        metadata = given.get("metadata")
+        if not isinstance(metadata, Mapping | None):
+            raise InvalidJob("metadata is a dict.")
+        metadata = dict(metadata or {})
         check_json("metadata", metadata)
         timeout = given.get("timeout")
         if timeout is not None and (not is_number(timeout) or not 0 < timeout <= LONGEST_TIMEOUT):
@@ -207,7 +230,8 @@ class JobClient(JobQueue):
             on_success=self._followup("on_success", given.get("on_success")),
             on_failure=self._followup("on_failure", given.get("on_failure")),
         ).text()
-        if len(body) > LONGEST_BODY and len(body.encode()) > LONGEST_BODY:
+        # A character has up to four bytes.
+        if len(body) > LONGEST_BODY // 4 and len(body.encode()) > LONGEST_BODY:
             raise InvalidJob(f"A payload has at most {LONGEST_BODY} bytes as JSON. Store it and pass its id.")
         return body
 
@@ -215,6 +239,8 @@ class JobClient(JobQueue):
         if given is None:
             return None
         name, payload = given if isinstance(given, tuple | list) and len(given) == 2 else (given, None)
+        if not isinstance(name, str):
+            raise InvalidJob(f"{what} is the name of a task, or (name, payload).")
         self._task(name)
         check_json(what, payload)
         return Followup(name, payload)
@@ -266,6 +292,14 @@ def _text(what: str, given: Any, longest: int) -> str | None:
         raise InvalidJob(f"{what} is text of 1 to {longest} characters.")
     check_json(what, given)
     return given
+
+
+def _may_be(text: Any) -> bool:
+    """Whether it is text that a job can carry; what is not would be asked for in vain, or refused by some databases."""
+    try:
+        return _text("text", text, LONGEST_KEPT_ID) is not None
+    except InvalidJob:
+        return False
 
 
 def _epoch(given: Any) -> float:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from datetime import UTC, datetime
+from inspect import isawaitable
 from typing import Any
 
 from app_kernel.core.context import Context, in_context
@@ -77,7 +78,9 @@ class Executor:
             enter_transaction(None)
             bound = call.bind(body.payload, ctx)
             if not call.is_async:
-                return await HandlerThread(bound, job.function).result()
+                given = await HandlerThread(bound, job.function).result()
+                # A plain wrapper around an async function gives what is still to be awaited.
+                return await given if isawaitable(given) else given
             running = asyncio.current_task()
             end = self._watchdog.watch(running, float(job.timeout)) if running is not None else None
             try:

@@ -1,5 +1,6 @@
 """Jobs as queues keep them: what goes in, what a worker takes out and settles. Instants are seconds since 1970."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,7 +9,18 @@ from typing import Any
 import orjson
 
 from app_kernel.core.clock import to_text
-from app_kernel.core.jobs import JobView, Status
+from app_kernel.core.jobs import LONGEST_TIMEOUT, JobView, Status
+
+LONGEST_READ = 4 * 1024 * 1024
+"""Characters of a body: a job that follows from another one carries its payload and its result."""
+LAST_SECOND = 253402300799.0
+"""The end of the year 9999."""
+LARGEST = 2.0**53
+
+# Of an exception group the outermost: what is in it is indented further.
+_traceback = re.compile(r"^(?:  \+ Exception Group )?Traceback \(most recent call last\):$", re.MULTILINE).finditer
+_line = re.compile(r"^(?:  \| )?(\S.*)$", re.MULTILINE).search
+_is_error = re.compile(r"[^\W\d][\w.<>]*(?::|$)").match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +108,7 @@ class JobRow:
             finished_at=None if self.finished_at is None else instant(self.finished_at),
             progress=self.progress,
             progress_text=self.progress_text,
-            result=None if self.result is None else orjson.loads(self.result),
+            result=loaded(self.result),
             error=self.error,
             cancelling=self.cancel and self.status == "running",
             payload=None if body is None else body.payload,
@@ -142,6 +154,8 @@ class Body:
     @classmethod
     def read(cls, text: str | bytes) -> "Body | None":
         """The body; None for a text that is none, such as one that somebody wrote by hand."""
+        if len(text) > LONGEST_READ:
+            return None
         try:
             given = orjson.loads(text)
             if not isinstance(given, dict):
@@ -149,11 +163,22 @@ class Body:
             for name in ("on_success", "on_failure"):
                 if given.get(name) is not None:
                     task, payload = given[name]
-                    given[name] = Followup(str(task), payload)
+                    given[name] = Followup(task, payload)
             body = cls(**{name: value for name, value in given.items() if name in _USUAL})
         except (ValueError, TypeError):
             return None
-        return body if isinstance(body.metadata, dict) and isinstance(body.timeout, int | float | None) else None
+        return body if body._is_sound() else None
+
+    def _is_sound(self) -> bool:
+        """Whether every part is of its kind."""
+        texts: list[object] = [self.request_id, self.traceparent, self.cron]
+        texts += (each.task for each in (self.on_success, self.on_failure) if each is not None)
+        timeout: object = self.timeout
+        return (
+            isinstance(self.metadata, dict)
+            and (timeout is None or (type(timeout) in (int, float) and 0 < self.timeout <= LONGEST_TIMEOUT))  # type: ignore[operator]  # it is a number
+            and all(each is None or (isinstance(each, str) and "\0" not in each) for each in texts)
+        )
 
 
 _USUAL: dict[str, Any] = {
@@ -212,4 +237,29 @@ class JobFilter:
 
 def instant(seconds: float) -> str:
     """An instant as UTC ISO 8601 text."""
-    return to_text(datetime.fromtimestamp(seconds, UTC))
+    return to_text(datetime.fromtimestamp(min(max(seconds, 0.0), LAST_SECOND), UTC))
+
+
+def loaded(text: str | None) -> Any:
+    """What is kept as JSON; None also for what somebody wrote by hand and is none."""
+    try:
+        return None if text is None else orjson.loads(text)
+    except ValueError:
+        return None
+
+
+def as_number(value: Any) -> float:
+    """A number as it is kept; what somebody wrote by hand and is none, or out of all bounds, counts as 0."""
+    try:
+        number = float(value or 0)
+    except (TypeError, ValueError):
+        return 0.0
+    return number if abs(number) <= LARGEST else 0.0
+
+
+def raised(error: str) -> str:
+    """Of a traceback the line that says what was raised; the text of that may go on in further lines."""
+    begin = max((found.end() for found in _traceback(error)), default=0)
+    found = _line(error, begin)
+    line = found[1].strip() if found is not None else ""
+    return line if not begin or _is_error(line) else "Error"

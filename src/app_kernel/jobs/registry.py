@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
 
 from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.jobs import (
@@ -13,6 +12,7 @@ from app_kernel.core.jobs import (
     DEFAULT_QUEUE,
     DEFAULT_RESULT_TTL,
     DEFAULT_TIMEOUT,
+    LONGEST_TIMEOUT,
     Task,
 )
 from app_kernel.jobs.cron import check_cron
@@ -21,7 +21,6 @@ from app_kernel.jobs.handlers import check_handler
 F = TypeVar("F", bound=Callable[..., Any])
 
 LONGEST_NAME = 191
-LONGEST_TIMEOUT = 7 * 86400.0
 MOST_ATTEMPTS = 1000
 HIGHEST_PRIORITY = 100
 is_queue_name = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
@@ -173,8 +172,3 @@ def _registries_in(path: str) -> list[JobRegistry]:
     if not found:
         raise ConfigurationError([f"tasks: the module {path} has no JobRegistry at its top level"])
     return list(found.values())
-
-
-def zone(name: str) -> ZoneInfo:
-    """The time zone of a task."""
-    return ZoneInfo(name)

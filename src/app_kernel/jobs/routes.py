@@ -8,11 +8,12 @@ from fastapi import APIRouter, Depends, Path, Query
 from app_kernel.core.errors import JobNotFound
 from app_kernel.core.identity import UserIdentity, get_current_user
 from app_kernel.core.jobs import JobView, Status
-from app_kernel.jobs.client import JobClient, get_job_client
+from app_kernel.jobs.client import LONGEST_KEPT_ID, JobClient, get_job_client
+from app_kernel.jobs.records import raised
 from app_kernel.jobs.schemas import JobAnswer, JobListAnswer, WholeJobAnswer
 
 User = Annotated[UserIdentity, Depends(get_current_user)]
-JobId = Annotated[str, Path(min_length=1, max_length=191)]
+JobId = Annotated[str, Path(min_length=1, max_length=LONGEST_KEPT_ID)]
 Name = Annotated[str | None, Query(max_length=191)]
 
 
@@ -45,7 +46,7 @@ async def get_jobs(
     queue: Name = None,
     task: Name = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    before: Name = None,
+    before: Annotated[str | None, Query(max_length=LONGEST_KEPT_ID)] = None,
 ) -> JobListAnswer:
     """The jobs that the caller enqueued, for admins those of everybody, the latest first."""
     owner = None if _sees_all(user) else user.id
@@ -98,5 +99,5 @@ def _shown(view: JobView, user: UserIdentity, model: type[JobAnswer]) -> dict[st
     fields = asdict(view)
     if view.error is not None and not _sees_all(user):
         # The type alone: its text may quote what only the service should see.
-        fields["error"] = view.error.strip().rpartition("\n")[2].partition(":")[0][:200]
+        fields["error"] = raised(view.error).partition(":")[0][:200]
     return {name: fields[name] for name in model.model_fields}

@@ -12,7 +12,6 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
-import orjson
 from saq.job import Job
 from saq.job import Status as SaqStatus
 from saq.queue.base import Queue
@@ -25,7 +24,7 @@ from app_kernel.jobs.payload import result_text
 from app_kernel.jobs.queues.backend import Backend
 from app_kernel.jobs.queues.fetching import Fetcher
 from app_kernel.jobs.queues.settling import Settler
-from app_kernel.jobs.records import Body, Followup, JobRow, NewJob, Outcome
+from app_kernel.jobs.records import Body, Followup, JobRow, NewJob, Outcome, loaded, raised
 
 LONGEST_ERROR = 16_000
 UNKNOWN = "unknown"
@@ -308,7 +307,7 @@ def followups(
     if payload is None:
         told = {"job_id": row.id, "task_name": row.task, "status": status, "payload": body.payload}
         # What is kept as text is JSON already.
-        payload = told | ({"error": (error or "")[-1000:]} if status == "dead" else {"result": _loaded(result)})
+        payload = told | ({"error": (error or "")[-1000:]} if status == "dead" else {"result": loaded(result)})
     task = tasks.get(wanted.task)
     return [
         NewJob(
@@ -329,10 +328,6 @@ def cleaned(text: str) -> str:
     if len(text) > LONGEST_ERROR:
         text = f"{text[: LONGEST_ERROR // 4]}\n...\n{text[-LONGEST_ERROR * 3 // 4 :]}"
     return text.replace("\0", "?").encode("utf-8", "backslashreplace").decode()
-
-
-def _loaded(text: str | None) -> Any:
-    return None if text is None else orjson.loads(text)
 
 
 def _of_ours(job: Job) -> KernelJob:
@@ -360,7 +355,7 @@ def _log_end(job: KernelJob, ran: float) -> None:
     if job.body is not None and job.body.request_id is not None:
         told["request_id"] = job.body.request_id
     if job.outcome in ("dead", "retried"):
-        reason = _why(job).strip().rpartition("\n")[2]
+        reason = raised(_why(job))
         level = logging.ERROR if job.outcome == "dead" else logging.WARNING
         _log.log(level, "job_failed", extra={**told, "reason": reason, "max_attempts": job.most_attempts})
     elif job.outcome == "lost":

@@ -16,6 +16,8 @@ from app_kernel.jobs.records import Claims, Enqueued, JobFilter, JobRow, NewJob,
 
 LOOK_SECONDS = 1.0
 """Longest time between two looks at what is scheduled: others may have scheduled something, clocks may jump."""
+HELD_SECONDS = 0.1
+"""Until the next look at due jobs that somebody else's transaction holds."""
 CANCELLED = "jobs.cancel"
 _CONFLICT_TRIES = 5
 
@@ -175,7 +177,15 @@ class DatabaseBackend(Backend):
     async def _settled_before(self, outcomes: Sequence[Outcome], accepted: set[str]) -> set[str]:
         """Those that a try had settled of whose end nobody heard."""
         asked = [each for each in outcomes if each.id not in accepted]
-        return {each.id for each in asked if await self._db.fetch(sql.IS_SETTLED, (each.id, each.token, each.status))}
+        # The time of one that was to wait may have come meanwhile.
+        stands = {"scheduled": "queued"}
+        return {
+            each.id
+            for each in asked
+            if await self._db.fetch(
+                sql.IS_SETTLED, (each.id, each.token, each.status, stands.get(each.status, each.status))
+            )
+        }
 
     async def _promote(self, queue: str) -> float | None:
         """Makes due jobs queued; in how many seconds to look again, None where nothing is scheduled."""
@@ -184,7 +194,10 @@ class DatabaseBackend(Backend):
             return looks_at - now
         self._looks[queue] = now + LOOK_SECONDS
         while (seconds := (await self._fetch(sql.NEXT_DUE, self._now(), queue))[0][0]) is not None and seconds <= 0:
-            await self._run(sql.PROMOTE, queue, self._now())
+            if not await self._run(sql.PROMOTE, queue, self._now()):
+                # Others hold them: a worker that does the same now, or a transaction that may stay open for long.
+                seconds = HELD_SECONDS
+                break
             await asyncio.sleep(0)
         if seconds is not None and seconds < LOOK_SECONDS:
             self._looks[queue] = now + float(seconds)

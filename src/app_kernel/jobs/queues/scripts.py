@@ -6,9 +6,9 @@ one slot of a cluster; ARGV[1] is the time in milliseconds where a clock is froz
                              that those of one millisecond come in the order of their arrival
     scheduled:<queue> zset   scheduled ids, by due time
     running           hash   id -> "token beats"
-    dead:<queue>      zset   dead ids, by time of death
+    dead:<queue>      zset   dead ids, by number
     expiring          zset   finished ids, by the time to forget them
-    all, user:<id>    zset   ids by time of arrival
+    all, user:<id>    zset   ids by number, and so in the order of their arrival
     unique            hash   unique key -> unfinished id
     queues, paused    set    names of queues
     seq               number of the latest job
@@ -64,16 +64,17 @@ local function add(a)
   local waits = ARGV[a + 4] ~= '' or tonumber(ARGV[a + 5]) > 0
   local due = tonumber(ARGV[a + 4]) or (now + tonumber(ARGV[a + 5]))
   local status = waits and 'scheduled' or 'queued'
+  local seq = redis.call('INCR', P .. 'seq')
   redis.call('HSET', key(id), 'id', id, 'queue', queue, 'task', ARGV[a + 2], 'status', status, 'rank', ARGV[a + 3],
     'due', due, 'body', ARGV[a + 10], 'attempts', 0, 'max_attempts', ARGV[a + 9], 'enqueued_at', now,
-    'seq', redis.call('INCR', P .. 'seq'))
+    'seq', seq)
   if unique ~= '' then redis.call('HSET', key(id), 'unique_key', unique) end
   if ARGV[a + 8] ~= '' then redis.call('HSET', key(id), 'workspace_id', ARGV[a + 8]) end
   if ARGV[a + 11] == '1' then redis.call('HSET', key(id), 'handed', '1') end
-  redis.call('ZADD', P .. 'all', now, id)
+  redis.call('ZADD', P .. 'all', seq, id)
   if user ~= '' then
     redis.call('HSET', key(id), 'user_id', user)
-    redis.call('ZADD', P .. 'user:' .. user, now, id)
+    redis.call('ZADD', P .. 'user:' .. user, seq, id)
   end
   redis.call('SADD', P .. 'queues', queue)
   if waits then wait(queue, id, due) else push(queue, id, tonumber(ARGV[a + 3]), due) end
@@ -83,7 +84,7 @@ local function finish(id, status, ttl)
   local queue, unique = get(id, 'queue'), get(id, 'unique_key')
   redis.call('HSET', key(id), 'status', status, 'finished_at', now)
   if unique and redis.call('HGET', P .. 'unique', unique) == id then redis.call('HDEL', P .. 'unique', unique) end
-  if status == 'dead' then redis.call('ZADD', P .. 'dead:' .. queue, now, id) end
+  if status == 'dead' then redis.call('ZADD', P .. 'dead:' .. queue, tonumber(get(id, 'seq') or '') or 0, id) end
   if ttl ~= '' then
     local kept = tonumber(ttl)
     if get(id, 'handed') and kept < 604800000 then
@@ -192,7 +193,7 @@ while a <= #ARGV do
       finish(id, status, ttl)
     end
     for f = 0, followups - 1 do add(a + f * 12) end
-  elseif held and get(id, 'status') == status then
+  elseif held and (get(id, 'status') == status or (status == 'scheduled' and get(id, 'status') == 'queued')) then
     out[#out + 1] = id
   end
   a = a + followups * 12
@@ -357,14 +358,14 @@ return {counts, oldest, redis.call('SMEMBERS', P .. 'paused')}
 FIND = (
     _PRELUDE
     + """
-local source, first, count = P .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local source, first, count, latest = P .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), '+inf'
 if ARGV[5] ~= '' then
-  local rank = redis.call('ZREVRANK', source, ARGV[5])
-  if not rank then return {} end
-  first = first + rank + 1
+  local seq = tonumber(get(ARGV[5], 'seq') or '')
+  if not seq then return {} end
+  latest = '(' .. string.format('%.0f', seq)
 end
 local out = {}
-for _, id in ipairs(redis.call('ZREVRANGE', source, first, first + count - 1)) do
+for _, id in ipairs(redis.call('ZREVRANGEBYSCORE', source, latest, '-inf', 'LIMIT', first, count)) do
   local row = redis.pcall('HMGET', key(id), FIELDS)
   if row.err then row = {} end
   row[1] = id

@@ -80,7 +80,7 @@ CLAIM = (
     " (SELECT 1 FROM [kernel_job_queues] WHERE [name] = ? AND [paused] = 1)"
     f" ORDER BY [rank], [due], [seq] LIMIT ?{{skip}}) RETURNING [seq], {_SELECTED}"
 )
-IS_SETTLED = "SELECT 1 FROM [kernel_jobs] WHERE [id] = ? AND [token] = ? AND [status] = ?"
+IS_SETTLED = "SELECT 1 FROM [kernel_jobs] WHERE [id] = ? AND [token] = ? AND [status] IN (?, ?)"
 UNCLAIM = (
     "UPDATE [kernel_jobs] SET [status] = 'queued', [attempts] = [attempts] - 1"
     " WHERE [status] = 'running' AND [token] = ?"
@@ -106,10 +106,10 @@ PAUSE = (
 )
 PAUSED = "SELECT [name] FROM [kernel_job_queues] WHERE [paused] = 1 ORDER BY [name]"
 PRUNE = (
-    "DELETE FROM [kernel_jobs] WHERE [seq] IN (SELECT [seq] FROM [kernel_jobs] WHERE [expires_at] < {now}"
+    "DELETE FROM [kernel_jobs] WHERE [seq] IN (SELECT [seq] FROM [kernel_jobs] WHERE [expires_at] <= {now}"
     " ORDER BY [expires_at] LIMIT ?{skip}) RETURNING [seq]"
 )
-IS_EXPIRED = "SELECT 1 FROM [kernel_jobs] WHERE [expires_at] < {now} LIMIT 1"
+IS_EXPIRED = "SELECT 1 FROM [kernel_jobs] WHERE [expires_at] <= {now} LIMIT 1"
 COUNTS = (
     "SELECT [queue], [status], COUNT(*) FROM [kernel_jobs] WHERE [status] = 'queued' GROUP BY [queue], [status]"
     " UNION ALL SELECT [queue], [status], COUNT(*) FROM [kernel_jobs] WHERE [status] = 'scheduled' GROUP BY 1, 2"
