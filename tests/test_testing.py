@@ -117,3 +117,9 @@ def test_without_its_client_library_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "install app-kernel[testing]" in done.stderr
+
+
+async def test_a_redis_of_the_tests_takes_the_place_of_one_and_needs_it() -> None:
+    with pytest.raises(KernelError, match="give its settings a redis_url too"):
+        async with kernel_client(small_app(router), redis_url="redis://127.0.0.1:1"):
+            pass

@@ -27,8 +27,12 @@ def create_redis(url: str, name: str) -> "Redis":
     from redis.backoff import ConstantBackoff  # noqa: PLC0415
     from redis.exceptions import ConnectionError as ConnectionLost  # noqa: PLC0415
 
+    from app_kernel.redis_connection import QuickConnection  # noqa: PLC0415
+
     pool = BlockingConnectionPool.from_url(
         url,
+        # For redis://; the other schemes bring their own.
+        connection_class=QuickConnection,
         max_connections=CONNECTIONS,
         timeout=SECONDS,
         socket_timeout=SECONDS,

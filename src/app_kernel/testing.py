@@ -118,6 +118,7 @@ class ServiceTestJobs:
 
     async def enqueued(self, name: str | None = None) -> list[JobView]:
         """The jobs of a task, or all, whatever became of them, in the order in which they were enqueued."""
+        await self._jobs.arrived()
         found = await self._jobs.list_jobs(task=name, limit=1000)
         views = [await self._jobs.get(each.id) for each in reversed(found)]
         return [view for view in views if view is not None]
@@ -154,7 +155,8 @@ class ServiceTestJobs:
     async def drain(self) -> list[JobView]:
         """Runs what is due, one job after another, until nothing is left; how each stood after its attempt.
 
-        A job that is to run later, or again later, waits until the clock is there: `client.clock.advance(60)`.
+        A job that is to run later, or again later, waits until the clock is there: `client.clock.advance(60)`. Of a
+        task with a schedule that came up since the last time, one job runs, where the clock is frozen.
         """
         return await self._jobs.drain()
 
@@ -185,6 +187,10 @@ async def kernel_client(
     start-up that fails raises what made it fail.
     """
     kernel: Kernel = app.state.kernel
+    if redis_url is not None and kernel.config.redis_url is None:
+        raise KernelError(
+            "This service does not use Redis: give its settings a redis_url too, whose place this one takes."
+        )
     configured = kernel.db, kernel.admin_db, kernel.connect_redis
     if database is not None:
         kernel.db = create_database(database, synchronous="NORMAL", recorders=kernel.recorders)
@@ -198,12 +204,14 @@ async def kernel_client(
     try:
         async with AsyncExitStack() as stack:
             clock = stack.enter_context(frozen(frozen_at)) if frozen_at is not None else None
+            if isinstance(service_jobs, ServiceJobs) and clock is not None and jobs != "worker":
+                service_jobs.looked_at = clock.now()
             await stack.enter_async_context(app.router.lifespan_context(app))
             yield await stack.enter_async_context(KernelClient(app, clock=clock))
     finally:
         kernel.db, kernel.admin_db, kernel.connect_redis = configured
         if isinstance(service_jobs, ServiceJobs):
-            service_jobs.mode = "worker"
+            service_jobs.mode, service_jobs.looked_at = "worker", None
 
 
 class _Isolated:

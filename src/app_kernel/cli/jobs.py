@@ -17,10 +17,12 @@ from app_kernel.cli.running import (
     run_in_database,
     settings,
 )
+from app_kernel.core.errors import InvalidJob
 from app_kernel.core.jobs import JobView, Status
 from app_kernel.db import Database
 from app_kernel.jobs import JobClient, open_client, raised
 from app_kernel.redis_wire import create_redis
+from app_kernel.service.address_check import find_redis_problems
 
 R = TypeVar("R")
 
@@ -59,9 +61,9 @@ def show_jobs(
             continue
         reason = raised(view.error)[:120] if view.error else ""
         tries = f"{view.attempt}/{view.max_attempts}"
-        typer.echo(
-            "  ".join((view.id, view.task_name, view.queue_name, view.status, tries, view.enqueued_at, reason)).rstrip()
-        )
+        line = "  ".join((view.id, view.task_name, view.queue_name, view.status, tries, view.enqueued_at, reason))
+        # Much of it was chosen by others, and a terminal acts on what it cannot show.
+        typer.echo("".join(each if each.isprintable() else "?" for each in line).rstrip())
 
 
 @jobs.command("show")
@@ -144,12 +146,16 @@ def _run(
 ) -> R:
     config = settings(database_url, env_file)
     redis_at = redis_url or config.redis_url
+    if redis_at is not None and (problems := list(find_redis_problems(redis_at))):
+        fail(f"the address of Redis {'; '.join(problems)}", WRONG_USE)
 
     async def with_client(database: Database) -> R:
         redis = create_redis(redis_at, "cli") if redis_at is not None else None
         try:
             async with open_client(database.statements, redis) as client:
                 return await work(client)
+        except InvalidJob as exc:
+            fail(exc.message, WRONG_USE)
         finally:
             if redis is not None:
                 await redis.aclose()

@@ -72,6 +72,9 @@ class Feature:
     uses: tuple[type, ...] = ()
     """Ports that are taken if somebody provides them."""
     lifespan: Lifespan | None = None
+    """Entered in the order of the features, before the application's `on_startup`."""
+    work: Lifespan | None = None
+    """What the feature does by itself beside the requests: begun after `on_startup`, ended before `on_shutdown`."""
 
 
 FeatureFactory: TypeAlias = Callable[["ServiceConfig"], Feature | None]

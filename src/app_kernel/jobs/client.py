@@ -1,6 +1,7 @@
 """Enqueueing jobs and looking after them: what `get_job_client()` gives."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -35,6 +36,8 @@ LONGEST_ID = 191
 LONGEST_KEPT_ID = 255
 """Of the jobs that schedules and the ends of other jobs make."""
 MOST_LISTED = 1000
+MOST_AT_ONCE = 10_000
+"""Payloads of one `enqueue_many`, which is one step of the queue."""
 
 
 class JobClient(JobQueue):
@@ -88,7 +91,10 @@ class JobClient(JobQueue):
             "run_at": run_at, "timeout": timeout, "max_attempts": max_attempts, "unique_key": unique_key,
             "metadata": metadata, "on_success": on_success, "on_failure": on_failure, "queue": queue,
         }  # fmt: skip
-        return (await self.add([self._make(name, payload, given)]))[0]
+        job = self._make(name, payload, given)
+        (result,) = await self.add([job])
+        # An id made here is new, also where its enqueueing was repeated after a broken connection.
+        return replace(result, deduplicated=False) if job_id is None and result.job_id == job.id else result
 
     async def enqueue_many(self, name: str, payloads: Sequence[Any], **options: Any) -> list[EnqueueResult]:
         """Enqueues a job for each payload, all or none, in one step; the options are those of `enqueue`, for all."""
@@ -98,7 +104,10 @@ class JobClient(JobQueue):
         given: object = payloads
         if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
             raise InvalidJob("enqueue_many() takes a list of payloads, one for each job.")
-        jobs = [self._make(name, payload, options) for payload in payloads]
+        listed = list(payloads)
+        if len(listed) > MOST_AT_ONCE:
+            raise InvalidJob(f"enqueue_many() takes {MOST_AT_ONCE} payloads at a time; call it for each part.")
+        jobs = [self._make(name, payload, options) for payload in listed]
         return await self.add(jobs) if jobs else []
 
     async def add(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:

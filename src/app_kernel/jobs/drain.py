@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from app_kernel.core.context import Context, in_context
-from app_kernel.core.jobs import JobView, Task
+from app_kernel.core.jobs import DEFAULT_QUEUE, JobView, Task
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.transaction import enter_transaction, innermost_transaction
 from app_kernel.jobs.execution import Executor
@@ -18,15 +18,13 @@ async def drain(kernel: Kernel, backend: Backend, tasks: Mapping[str, Task]) -> 
     """Runs jobs of every queue until none is due; how each of them stood after its attempt, in their order."""
     settler, known = Settler(backend), dict(tasks)
     executor = Executor(kernel, backend, Watchdog())
-    figures = await backend.figures()
-    names = sorted({queue for queue, _ in figures.counts} | {task.queue for task in tasks.values()} | {"default"})
-    ran: list[str] = []
+    workers: dict[str, QueueWorker] = {}
+    ran: list[JobView] = []
 
     def worker_of(name: str) -> QueueWorker:
         queue = KernelQueue(name, backend, settler, known, kernel.emit, waits=False)
         return QueueWorker(queue, executor, 1)
 
-    workers = [worker_of(name) for name in names]
     outer = innermost_transaction()
     with in_context(Context(kernel=kernel)):
         enter_transaction(None)
@@ -34,16 +32,23 @@ async def drain(kernel: Kernel, backend: Backend, tasks: Mapping[str, Task]) -> 
             found = True
             while found:
                 found = False
-                for worker in workers:
+                # Each time, as a job may have enqueued one into another queue.
+                for name in await _queues(backend, known):
+                    worker = workers.get(name) or workers.setdefault(name, worker_of(name))
                     while (id := await _run_one(worker)) is not None:
-                        ran.append(id)
                         found = True
+                        if (row := await backend.get(id)) is not None:
+                            ran.append(row.view(whole=True))
         finally:
             enter_transaction(outer)
-            for worker in workers:
+            for worker in workers.values():
                 worker.pool.shutdown(wait=False)
-    rows = [await backend.get(id) for id in ran]
-    return [row.view(whole=True) for row in rows if row is not None]
+    return ran
+
+
+async def _queues(backend: Backend, tasks: Mapping[str, Task]) -> list[str]:
+    counts = (await backend.figures()).counts
+    return sorted({queue for queue, _ in counts} | {task.queue for task in tasks.values()} | {DEFAULT_QUEUE})
 
 
 async def _run_one(worker: QueueWorker) -> str | None:

@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from inspect import isawaitable
 from typing import Any
 
 from app_kernel.core.context import Context, in_context
-from app_kernel.core.errors import UnknownTask
+from app_kernel.core.errors import Unavailable, UnknownTask
 from app_kernel.core.jobs import DoNotRetry, RetryLater, Task
 from app_kernel.core.transaction import enter_transaction, innermost_transaction
 from app_kernel.jobs.context import JobContext
+from app_kernel.jobs.cron import next_time
 from app_kernel.jobs.handlers import Call
 from app_kernel.jobs.queues.backend import Backend
 from app_kernel.jobs.queues.base import KernelJob
@@ -36,17 +37,17 @@ class Executor:
 
     async def run(self, job: KernelJob) -> Any:
         """What the handler returns. Whatever it raises becomes HandlerFailed, but a cancellation from outside."""
+        task = asyncio.current_task()
         try:
             return await self._attempt(job)
         except asyncio.CancelledError as exc:
-            task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             job.fail(exc)
             raise HandlerFailed from exc
-        except GeneratorExit:
-            raise
         except BaseException as exc:
+            if isinstance(exc, GeneratorExit) and not _is_running(task):
+                raise
             # A handler may raise SystemExit, and must not end the worker.
             _note(job, exc.error if isinstance(exc, HandlerRaised) else exc)
             raise HandlerFailed from exc
@@ -59,7 +60,7 @@ class Executor:
             raise UnknownTask(
                 f"No task is named {job.function!r} in this worker. Workers that share a queue need the same tasks."
             )
-        if body.cron is not None and body.cron != schedule_of(task):
+        if body.cron is not None and not is_still_wanted(task, body):
             return None
         call = self._calls.get(job.function)
         if call is None:
@@ -78,7 +79,9 @@ class Executor:
             enter_transaction(None)
             bound = call.bind(body.payload, ctx)
             if not call.is_async:
-                given = await HandlerThread(bound, job.function).result()
+                thread = HandlerThread(bound, job.function)
+                given = await thread.result()
+                job.is_done = thread.was_interrupted
                 # A plain wrapper around an async function gives what is still to be awaited.
                 return await given if isawaitable(given) else given
             running = asyncio.current_task()
@@ -94,7 +97,11 @@ class Executor:
 
         async def report(progress: float, text: str | None) -> None:
             if innermost_transaction() is None:
-                await backend.report(row.id, row.token or "", progress, text)
+                try:
+                    await backend.report(row.id, row.token or "", progress, text)
+                except Unavailable:
+                    # No reason for a job to fail: a later beat writes it down.
+                    ctx.latest = (progress, text)
             else:
                 # In it, nobody would see the progress before the commit, and the beats of the job would wait for that.
                 ctx.latest = (progress, text)
@@ -117,17 +124,33 @@ class Executor:
         return ctx
 
 
-def schedule_of(task: Task) -> str:
-    """A task's schedule as its jobs carry it."""
-    return f"{task.cron} {task.timezone}"
+def _is_running(task: "asyncio.Task[Any] | None") -> bool:
+    """Whether the task is the one that runs now; else somebody closes its coroutine, such as a loop that ends."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:
+        return False
+
+
+def is_still_wanted(task: Task, body: Body) -> bool:
+    """Whether a task's schedule names the time that a run was made for; it may be another one by now, or gone."""
+    if task.cron is None:
+        return False
+    try:
+        at = datetime.fromisoformat(str(body.metadata.get("scheduled_for")))
+    except ValueError:
+        return True
+    return next_time(task.cron, task.timezone, at - timedelta(seconds=1)) == at
 
 
 def _note(job: KernelJob, exc: BaseException) -> None:
     if isinstance(exc, DoNotRetry):
         job.give_up()
     elif isinstance(exc, RetryLater):
-        job.retry_in = exc.seconds
+        # A subclass of the application's may have forgotten its base.
+        job.retry_in = getattr(exc, "seconds", None)
     if isinstance(exc, HandlerTimeout | JobInterrupted) and not job.cancelling:
         # The text of a timeout says enough.
+        job.is_late = True
         return
     job.fail(exc)

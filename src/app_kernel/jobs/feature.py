@@ -26,6 +26,7 @@ def create_feature(config: ServiceConfig) -> Feature:
         sinks={JOB_TOPIC: _receive} if config.redis_url is not None else {},
         health={"jobs": _check},
         lifespan=lambda kernel: jobs_of(kernel).serving(),
+        work=lambda kernel: jobs_of(kernel).working_here(),
     )
 
 

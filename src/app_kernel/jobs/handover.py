@@ -23,6 +23,8 @@ from app_kernel.jobs.records import NewJob
 LEASE = "jobs-handover"
 LOOK_SECONDS = 2.0
 PAGE = 500
+PAGE_SECONDS = 0.2
+"""Between two pages: a long queue is looked through at leisure."""
 
 _KEEP = "INSERT INTO [kernel_job_handovers] ([id], [body], [sent_at]) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _PAGE_AFTER = "SELECT [seq], [id] FROM [kernel_job_handovers] WHERE [seq] > ? ORDER BY [seq] LIMIT ?"
@@ -88,12 +90,13 @@ class Handovers:
                         lease = None
                     more = await self.look() if lease is not None else False
                     told = False
-                except Unavailable as exc:
+                except Exception as exc:  # noqa: BLE001 - it is tried again, and nothing is forgotten meanwhile
                     if not told:
-                        _log.warning("job_handover_waits", extra={"reason": f"{type(exc).__name__}: {exc}"})
+                        shown = None if isinstance(exc, Unavailable) else exc
+                        reason = f"{type(exc).__name__}: {exc}"
+                        _log.warning("job_handover_waits", extra={"reason": reason}, exc_info=shown)
                     told, more = True, False
-                if not more:
-                    await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(PAGE_SECONDS if more else LOOK_SECONDS)
         finally:
             if lease is not None:
                 with suppress(asyncio.CancelledError):

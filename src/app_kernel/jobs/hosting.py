@@ -1,9 +1,10 @@
 """The jobs of a running service: where they are kept, who runs them, and what a transaction has to do with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from app_kernel.core import clock
@@ -12,7 +13,7 @@ from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.jobs import DEFAULT_QUEUE, EnqueueResult, JobFigures, JobView, Task
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.outbox import Message
-from app_kernel.core.ports import EntityStore, Statements
+from app_kernel.core.ports import EntityStore, Outbox, Statements
 from app_kernel.jobs.client import JobClient
 from app_kernel.jobs.handover import Handovers, hand_over, message_of
 from app_kernel.jobs.queues.backend import Backend
@@ -20,9 +21,13 @@ from app_kernel.jobs.queues.database import DatabaseBackend
 from app_kernel.jobs.queues.redis import RedisBackend
 from app_kernel.jobs.records import NewJob
 from app_kernel.jobs.registry import collect_tasks, is_queue_name
+from app_kernel.jobs.schedule import Schedule
 
 if TYPE_CHECKING:
     from app_kernel.jobs.runner import JobRunner
+
+ARRIVE_SECONDS = 2.0
+"""How long `drain` waits for jobs of transactions to reach Redis."""
 
 APP_FEATURE = "app"
 """The feature that holds what the application brings itself."""
@@ -43,6 +48,8 @@ class ServiceJobs(JobClient):
         self.mode: Mode = "worker"
         self.runner: JobRunner | None = None
         """What runs jobs in this process; None where nothing does."""
+        self.looked_at: datetime | None = None
+        """In a test with a frozen clock, up to when schedules were looked at; else a worker looks, or nobody."""
 
     @property
     def place(self) -> str:
@@ -72,14 +79,20 @@ class ServiceJobs(JobClient):
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Enqueues, and runs jobs where this service is its own worker."""
-        async with self.opened() as backend, self._handing_over():
-            if self.mode != "worker" or not self._kernel.config.runs_jobs or not self.tasks:
-                yield
-                return
-            queues = queues_of(self._kernel.config.worker_queues, self._kernel.config.worker_concurrency, self.tasks)
-            async with self.working(backend, queues):
-                yield
+        """Takes jobs in; nobody runs them yet."""
+        async with self.opened(), self._handing_over():
+            yield
+
+    @asynccontextmanager
+    async def working_here(self) -> AsyncIterator[None]:
+        """Runs jobs inside the block, where this service is its own worker."""
+        config = self._kernel.config
+        if self.mode != "worker" or not config.runs_jobs or not self.tasks:
+            yield
+            return
+        queues = queues_of(config.worker_queues, config.worker_concurrency, self.tasks)
+        async with self.working(self.backend, queues):
+            yield
 
     @asynccontextmanager
     async def working(self, backend: Backend, queues: Mapping[str, int]) -> AsyncIterator[None]:
@@ -93,7 +106,7 @@ class ServiceJobs(JobClient):
         try:
             yield
         finally:
-            await asyncio.shield(asyncio.ensure_future(runner.stop()))
+            await _to_the_end(runner.stop())
             self.runner = None
 
     async def add(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
@@ -120,7 +133,27 @@ class ServiceJobs(JobClient):
         """Runs what is due in this process, one job after another, and what follows from it, until nothing is left."""
         from app_kernel.jobs.drain import drain  # noqa: PLC0415 - as above
 
-        return await drain(self._kernel, self.backend, self.tasks)
+        if self.looked_at is not None:
+            since, self.looked_at = self.looked_at, clock.now()
+            await Schedule(self.backend, self.tasks).make_up(since)
+        ran: list[JobView] = []
+        while True:
+            await self.arrived()
+            more = await drain(self._kernel, self.backend, self.tasks)
+            ran += more
+            # With Redis, a handler may have enqueued something in a transaction, which is still on its way.
+            if not more or self._handovers is None:
+                return ran
+
+    async def arrived(self) -> None:
+        """Returns when what left a transaction for Redis is there, or after a moment in which it did not come."""
+        outbox = self._kernel.find_port(Outbox)  # type: ignore[type-abstract]  # a port is asked for by its protocol
+        if self._handovers is None or outbox is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ARRIVE_SECONDS):
+                while (await outbox.figures()).unsent:  # noqa: ASYNC110 - the relay works by itself
+                    await asyncio.sleep(0.01)
 
     async def receive(self, db: EntityStore, messages: Sequence[Message]) -> None:
         """The sink of jobs that leave a transaction."""
@@ -139,6 +172,19 @@ class ServiceJobs(JobClient):
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Waits for work that goes on although this task is cancelled, however often; then raises."""
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()
 
 
 @asynccontextmanager
@@ -172,5 +218,5 @@ def queues_of(named: Sequence[str], concurrency: int, tasks: Mapping[str, Task])
 def _place(url: str) -> str:
     """The database as a log may show it: without user and password."""
     rest = url.partition("://")[2]
-    place = rest.rpartition("@")[2].partition("?")[0]
+    place = rest.partition("?")[0].rpartition("@")[2]
     return place.removeprefix("/") if backend_of(url) == "sqlite" else place

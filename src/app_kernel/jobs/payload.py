@@ -104,9 +104,11 @@ def result_text(value: Any) -> tuple[str | None, str]:
     """What a handler returned as JSON, and why that cannot be kept: the work is done, so it is no failure."""
     if value is None:
         return None, ""
-    if isinstance(value, Mapping) and type(value) is not dict:
-        value = dict(value)
     try:
+        if isinstance(value, Mapping) and type(value) is not dict:
+            value = dict(value)
         return encode_json("result", value).decode(), ""
     except InvalidJob as exc:
         return None, exc.message
+    except Exception as exc:  # noqa: BLE001 - an object of the application's, which may raise anything when it is read
+        return None, f"result: reading it raised {type(exc).__name__}"

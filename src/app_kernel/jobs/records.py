@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
@@ -16,6 +16,7 @@ LONGEST_READ = 4 * 1024 * 1024
 LAST_SECOND = 253402300799.0
 """The end of the year 9999."""
 LARGEST = 2.0**53
+_STATUSES = frozenset(get_args(Status))
 
 # Of an exception group the outermost: what is in it is indented further.
 _traceback = re.compile(r"^(?:  \+ Exception Group )?Traceback \(most recent call last\):$", re.MULTILINE).finditer
@@ -95,7 +96,8 @@ class JobRow:
             id=self.id,
             task_name=self.task,
             queue_name=self.queue,
-            status=self.status,
+            # Another one was written by hand, and no worker will take the job.
+            status=self.status if self.status in _STATUSES else "dead",
             priority=-self.rank,
             attempt=self.attempts,
             max_attempts=self.max_attempts,

@@ -21,6 +21,7 @@ from app_kernel.jobs.handlers import check_handler
 F = TypeVar("F", bound=Callable[..., Any])
 
 LONGEST_NAME = 191
+LONGEST_KEPT = 366 * 86400.0
 MOST_ATTEMPTS = 1000
 HIGHEST_PRIORITY = 100
 is_queue_name = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
@@ -123,8 +124,8 @@ def find_problems(name: Any, task: Task) -> Iterable[str]:
         yield f"task {name}: a queue's name is 1 to 64 of A-Z a-z 0-9 _ . -"
     for option in ("retry_delay", "max_retry_delay", "result_ttl"):
         value = getattr(task, option)
-        if not is_number(value) or value < 0:
-            yield f"task {name}: {option} is a number of seconds, 0 or more"
+        if not is_number(value) or not 0 <= value <= LONGEST_KEPT:
+            yield f"task {name}: {option} is a number of seconds from 0 to {LONGEST_KEPT:.0f}"
     if task.cron is not None:
         yield from (f"task {name}: {problem}" for problem in check_cron(task.cron, task.timezone))
     yield from (f"task {name}: {problem}" for problem in check_handler(task.handler))

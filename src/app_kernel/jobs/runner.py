@@ -30,8 +30,8 @@ _log = logging.getLogger("app_kernel.jobs")
 class QueueWorker(Worker[Any]):
     """SAQ's worker for one queue: its places and their loop, with an attempt and an end of our own.
 
-    SAQ's attempt waits for ever for a handler that takes no notice of its cancellation, repeats one that raises
-    CancelledError without end, and its end waits for idle places too.
+    SAQ's attempt waits for ever for a handler that takes no notice of its cancellation, leaves the job of one that
+    raises CancelledError as if it ran on, and its end waits for idle places too.
     """
 
     # Several of them run in one loop, in which there may be a server too.
@@ -67,19 +67,33 @@ class QueueWorker(Worker[Any]):
         except asyncio.CancelledError:
             # The worker stops, and the time that its jobs had is over.
             given_back = True
-        if not running.done():
+        in_time = running.done()
+        if not in_time:
+            job.is_late = not given_back and not job.stop.done()
             await _end_handler(running, job)
-        await self._settle(job, running, given_back=given_back)
+        elif running.cancelled():
+            job.fail(asyncio.CancelledError("the handler cancelled itself"))
+        try:
+            await self._settle(job, running, in_time=in_time, given_back=given_back)
+        except Exception as exc:  # noqa: BLE001 - see below
+            # Whatever an end runs into, the job must not seem to run for ever.
+            told = {"task": job.function, "job_id": job.key}
+            _log.error("job_end_failed", extra=told, exc_info=exc)
+            job.fail(exc)
+            await self.kernel_queue.fail(job)
+        finally:
+            self.kernel_queue.drop(job)
 
-    async def _settle(self, job: KernelJob, running: "asyncio.Task[Any]", *, given_back: bool) -> None:
+    async def _settle(self, job: KernelJob, running: "asyncio.Task[Any]", *, in_time: bool, given_back: bool) -> None:
         queue = self.kernel_queue
         ended = running.done() and not running.cancelled()
         # Looked at in any case, as nobody else does.
         failed = running.exception() if ended else None
-        if job.cancelling or job.is_lost:
-            await queue.end_cancelled(job)
-        elif ended and failed is None:
+        # A handler that was cancelled may catch that and return: then its work is not done.
+        if ended and failed is None and (in_time or job.is_done) and not job.is_lost:
             await queue.succeed(job, running.result())
+        elif job.cancelling or job.is_lost:
+            await queue.end_cancelled(job)
         elif given_back:
             await queue.give_back(job)
         else:

@@ -28,7 +28,6 @@ class Schedule:
     def __init__(self, backend: Backend, tasks: Mapping[str, Task]) -> None:
         self._backend = backend
         self._tasks = {name: task for name, task in tasks.items() if task.cron is not None}
-        self._enqueued: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Until it is cancelled; does nothing where no task has a schedule."""
@@ -37,9 +36,11 @@ class Schedule:
             try:
                 seconds = await self.look()
                 told = False
-            except Unavailable as exc:
+            except Exception as exc:  # noqa: BLE001 - it is tried again, and no other run is to be missed for it
                 if not told:
-                    _log.warning("job_schedule_waits", extra={"reason": f"{type(exc).__name__}: {exc}"})
+                    shown = None if isinstance(exc, Unavailable) else exc
+                    reason = f"{type(exc).__name__}: {exc}"
+                    _log.warning("job_schedule_waits", extra={"reason": reason}, exc_info=shown)
                 told = True
                 seconds = RETRY_SECONDS
             await asyncio.sleep(seconds)
@@ -48,12 +49,18 @@ class Schedule:
         """Enqueues what is to be enqueued; in how many seconds to look again."""
         now = clock.now()
         times = {name: next_time(task.cron or "", task.timezone, now) for name, task in self._tasks.items()}
-        due = {name: at for name, at in times.items() if self._enqueued.get(name) != at}
-        if due:
-            await self._backend.enqueue([_job(name, self._tasks[name], at) for name, at in due.items()])
-            self._enqueued.update(due)
+        # Each time, as the queue may have been emptied; what is there already stays as it is.
+        await self._backend.enqueue([_job(name, self._tasks[name], at) for name, at in times.items()])
         seconds = min((at - now).total_seconds() for at in times.values())
         return max(0.01, min(seconds + 0.01, LONGEST_SLEEP))
+
+    async def make_up(self, since: datetime) -> None:
+        """Enqueues once what came up after `since`: what is there after a time without any worker."""
+        now = clock.now()
+        times = {name: next_time(task.cron or "", task.timezone, since) for name, task in self._tasks.items()}
+        due = [_job(name, self._tasks[name], at) for name, at in times.items() if at <= now]
+        if due:
+            await self._backend.enqueue(due)
 
 
 def _job(name: str, task: Task, at: datetime) -> NewJob:

@@ -31,6 +31,8 @@ class HandlerThread:
         # A daemon, because one that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=f"job-{name}", daemon=True)
         self._is_over = False
+        self.was_interrupted = False
+        """Whether the result came although it was interrupted."""
 
     async def result(self) -> Any:
         """What the handler returns or raises. When the task is cancelled, the handler is interrupted."""
@@ -41,11 +43,13 @@ class HandlerThread:
             self.interrupt()
             await asyncio.wait([self._done], timeout=INTERRUPT_SECONDS)
             if self._done.done():
-                # Looked at, so that nobody complains that it was not.
-                self._done.exception()
+                if self._done.exception() is None:
+                    # It came to its end before it noticed.
+                    self.was_interrupted = True
+                    return self._done.result()
             else:
                 self._done.add_done_callback(_look)
-                _log.error("job_thread_left", extra={"thread": self._thread.name, "reason": "it does not end"})
+                _log.error("job_thread_left", extra={"thread_name": self._thread.name, "reason": "it does not end"})
             raise
 
     def interrupt(self) -> None:
@@ -80,7 +84,8 @@ class HandlerRaised(Exception):
     """Carries what a plain handler raised: some of that, such as StopIteration, no future can hold."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(str(error))
+        # Not its text, which may be one that cannot be made.
+        super().__init__(type(error).__name__)
         self.error = error
 
 

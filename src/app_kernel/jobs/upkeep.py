@@ -58,7 +58,12 @@ class Upkeep:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """To be run as tasks until they are cancelled."""
-        return [self._beat_always(), self._search_always(), self._every(PRUNE_SECONDS, self._tidy)]
+        return [
+            self._beat_always(),
+            self._search_always(),
+            self._every(PRUNE_SECONDS, self._prune),
+            self._every(PRUNE_SECONDS, self._backend.look),
+        ]
 
     async def _beat_always(self) -> None:
         end = self._backend.on_cancel(self._asked.set)
@@ -68,7 +73,7 @@ class Upkeep:
             end()
 
     async def _search_always(self) -> None:
-        await self._every(LOOK_SECONDS, self._search, failed=self._seen.clear)
+        await self._every(LOOK_SECONDS, self._search, failed=self._forget_looks)
 
     async def _every(
         self,
@@ -120,8 +125,13 @@ class Upkeep:
     async def _write_down(self, job: KernelJob) -> None:
         latest = job.ctx.latest if job.ctx is not None else None
         if latest is not None and job.ctx is not None:
-            job.ctx.latest = None
             await self._backend.report(job.key, job.row.token or "", *latest)
+            if job.ctx.latest is latest:
+                job.ctx.latest = None
+
+    def _forget_looks(self) -> None:
+        # While nobody could look, nobody could beat either.
+        self._seen = {}
 
     async def _search(self) -> None:
         own = {(job.key, job.row.token or "") for _, job in self._held()}
@@ -129,9 +139,19 @@ class Upkeep:
         for id, token, beats in await self._backend.running():
             before = self._seen.get((id, token))
             still = before[1] + 1 if before is not None and before[0] == beats else 0
-            if still < LOOKS or (id, token) in own or not await self._rescue(id, token, still):
+            if still < LOOKS or (id, token) in own or not await self._is_rescued(id, token, still):
                 seen[id, token] = (beats, still)
         self._seen = seen
+
+    async def _is_rescued(self, id: str, token: str, looks: int) -> bool:
+        try:
+            return await self._rescue(id, token, looks)
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - one that cannot be ended must not keep the others from it
+            if looks == LOOKS:
+                _log.exception("job_not_rescued", extra={"job_id": id})
+            return False
 
     async def _rescue(self, id: str, token: str, looks: int) -> bool:
         """Whether that is settled; it is not while a worker that knows the task may still come by."""
@@ -160,8 +180,7 @@ class Upkeep:
             await self._emit(_finished(row, outcome.status, row.task if task is not None else UNKNOWN))
         return True
 
-    async def _tidy(self) -> None:
-        await self._backend.look()
+    async def _prune(self) -> None:
         while await self._backend.prune() >= PRUNED_AT_ONCE:
             pass
 

@@ -17,6 +17,8 @@ LOOK_SECONDS = 0.5
 STILL_SECONDS = 1.0
 """How long the loop stands still before anybody is interrupted."""
 
+WARN_SECONDS = 4.0
+
 _log = logging.getLogger("app_kernel.jobs")
 
 
@@ -35,6 +37,7 @@ class Watchdog:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._handle: asyncio.TimerHandle | None = None
+        self._has_warned = False
 
     def start(self) -> None:
         """Begins to watch the running loop."""
@@ -74,8 +77,24 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
             now = time.monotonic()
+            self._warn(now - self._turned)
+            if signal.getsignal(signal.SIGALRM) != self._interrupt:
+                # A handler of the application's has taken the signal, which would end the process now.
+                continue
             if now - self._turned > STILL_SECONDS and any(now > each for each in tuple(self._deadlines.values())):
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+    def _warn(self, still: float) -> None:
+        """Says once when the loop stands still for long: then no job of this process shows that it lives."""
+        if still < WARN_SECONDS:
+            self._has_warned = False
+        elif not self._has_warned:
+            self._has_warned = True
+            names = sorted({task.get_name().removeprefix("job-") for task in tuple(self._deadlines)})
+            reason = (
+                "a handler holds the event loop; after some 10 seconds other workers take the jobs of this one over"
+            )
+            _log.warning("job_holds_loop", extra={"running": names, "seconds": round(still, 1), "reason": reason})
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, between two steps of whatever holds it."""

@@ -194,10 +194,17 @@ async def _leave_nobody() -> None:
         task.cancel()
     if left:
         _, left = await asyncio.wait(left, timeout=LAST_SECONDS)
-    if left:
+    if left or not await _threads_have_ended():
         _log.error("worker_left_handlers", count=len(left), reason="they do not end although they were cancelled")
         sys.stdout.flush()
         os._exit(0)
+
+
+async def _threads_have_ended() -> bool:
+    """Whether nothing that handlers gave to `asyncio.to_thread` still runs; the loop would wait for that too."""
+    ending = asyncio.create_task(asyncio.get_running_loop().shutdown_default_executor())
+    done, _ = await asyncio.wait([ending], timeout=LAST_SECONDS)
+    return bool(done)
 
 
 def command(

@@ -104,6 +104,11 @@ class Lifespan:
             with in_context(Context(kernel=kernel)):
                 await self._start(app, kernel, opened)
             opened.push_async_callback(self._run_shutdown_hooks, app, kernel, failures)
+            with in_context(Context(kernel=kernel)):
+                for feature in kernel.features:
+                    if feature.work is not None:
+                        with _step(f"feature {feature.name}"):
+                            await opened.enter_async_context(feature.work(kernel))
             kernel.ready = True
             _log.info("service_started", service=kernel.name, version=app.version)
             try:

@@ -40,6 +40,11 @@ class Backend(ABC):
     async def settle(self, outcomes: Sequence[Outcome]) -> set[str]:
         """Ends attempts and adds what follows from them, in one step; the ids of those whose token was still right."""
 
+    async def turn(self, outcomes: Sequence[Outcome], queue: str, limit: int, worker: str) -> tuple[set[str], Claims]:
+        """`settle`, and `claim` for the places that this frees; in one step where that is quicker."""
+        accepted = await self.settle(outcomes)
+        return accepted, await self.claim(queue, limit, worker)
+
     @abstractmethod
     async def beat(self, held: Sequence[tuple[str, str]]) -> dict[str, bool]:
         """Shows that these (id, token) still run: by id, whether one is to be cancelled. One left out was lost."""

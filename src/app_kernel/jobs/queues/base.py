@@ -55,6 +55,10 @@ class KernelJob(Job):
         self.cancelling = False
         """Whether somebody asked it to end."""
         self.is_lost = False
+        self.is_late = False
+        """Whether its time was over before the handler ended."""
+        self.is_done = False
+        """Whether a plain handler came to its end although it was interrupted."""
         self.stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Set when the handler is to end before its time."""
         self.began = clock.epoch()
@@ -186,6 +190,11 @@ class KernelQueue(Queue):
         )
         await self._end(job, "released", released)
 
+    def drop(self, job: KernelJob) -> None:
+        """Beats for the attempt no more, however it ended."""
+        if self.held.get(job.key) is job:
+            del self.held[job.key]
+
     def forget(self, job: KernelJob) -> None:
         """The job was given to another worker; whatever this one still does of it counts no more."""
         job.is_lost = True
@@ -193,6 +202,9 @@ class KernelQueue(Queue):
 
     def _begin(self, row: JobRow) -> KernelJob:
         job = KernelJob(row, self._tasks.get(row.task), self)
+        if (earlier := self.held.get(job.key)) is not None:
+            # It was taken from this worker, which stood still for too long, and came back.
+            self.forget(earlier)
         self.held[job.key] = job
         return job
 
@@ -218,11 +230,12 @@ class KernelQueue(Queue):
         job.outcome = outcome
         ran = max(0.0, clock.epoch() - job.began)
         try:
-            if job.is_lost or not await self._settler.settle(settled):
+            # What is given back had no place, or had it when the worker stops.
+            refill = self._fetcher if self._waits and outcome != "released" else None
+            if job.is_lost or not await self._settler.settle(settled, refill):
                 job.outcome = "lost"
         finally:
-            if self.held.get(job.key) is job:
-                del self.held[job.key]
+            self.drop(job)
         _log_end(job, ran)
         waited = max(0.0, (job.row.started_at or job.row.due) - job.row.due)
         # Names that somebody made up must not become series of their own.
@@ -307,11 +320,14 @@ def followups(
     if payload is None:
         told = {"job_id": row.id, "task_name": row.task, "status": status, "payload": body.payload}
         # What is kept as text is JSON already.
-        payload = told | ({"error": (error or "")[-1000:]} if status == "dead" else {"result": loaded(result)})
+        # Of an error the type alone: its text may quote what only the service should see, and a payload is the user's.
+        failed = {"error": raised(error or "").partition(":")[0][:200]}
+        payload = told | (failed if status == "dead" else {"result": loaded(result)})
     task = tasks.get(wanted.task)
     return [
         NewJob(
-            id=f"{row.id}:{'success' if status == 'completed' else 'failure'}:{row.attempts}",
+            # Not one made of the job's: of a retried job that ends again, another one follows.
+            id=clock.new_id(),
             queue=task.queue if task else DEFAULT_QUEUE,
             task=wanted.task,
             body=Body(payload=payload, request_id=body.request_id, traceparent=body.traceparent).text(),
@@ -337,6 +353,8 @@ def _of_ours(job: Job) -> KernelJob:
 
 
 def _why(job: KernelJob) -> str:
+    if job.failure is None and not job.is_late:
+        return "CancelledError: the attempt was broken off."
     return job.failure or f"TimeoutError: the attempt took longer than its timeout of {job.timeout:g} seconds."
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from app_kernel.core import clock
 from app_kernel.core.errors import JobConflict, Unavailable, UniqueViolation
-from app_kernel.core.jobs import DEAD_TTL, JobFigures, Status
+from app_kernel.core.jobs import DEAD_TTL, UNFINISHED, JobFigures, Status
 from app_kernel.core.ports import Statements
 from app_kernel.jobs.queues import statements as sql
 from app_kernel.jobs.queues.backend import PRUNED_AT_ONCE, Backend
-from app_kernel.jobs.records import Claims, Enqueued, JobFilter, JobRow, NewJob, Outcome
+from app_kernel.jobs.records import Claims, Enqueued, JobFilter, JobRow, NewJob, Outcome, as_number
 
 LOOK_SECONDS = 1.0
 """Longest time between two looks at what is scheduled: others may have scheduled something, clocks may jump."""
@@ -55,20 +55,40 @@ class DatabaseBackend(Backend):
 
     async def claim(self, queue: str, limit: int, worker: str) -> Claims:
         next_due = await self._promote(queue)
+        await self._unclaim()
         # A read costs SQLite next to nothing, and a write that finds nothing would wait for every other writer.
         if self._db.backend == "sqlite" and not await self._db.fetch(sql.IS_WAITING, (queue,)):
             return Claims((), next_due)
-        for unsure in tuple(self._unsure):
-            await self._db.run(sql.UNCLAIM, (unsure,))
-            self._unsure.discard(unsure)
         token = clock.new_id()
         try:
             rows = await self._run(sql.CLAIM, token, worker, self._now(), queue, queue, limit)
         except Unavailable:
             self._unsure.add(token)
             raise
-        ordered = sorted((list(row[: len(sql.COLUMNS) + 1]) for row in rows), key=lambda row: (row[5], row[6], row[0]))
-        return Claims([_job_row(row[1:]) for row in ordered], next_due)
+        return Claims(_in_order(rows), next_due)
+
+    async def turn(self, outcomes: Sequence[Outcome], queue: str, limit: int, worker: str) -> tuple[set[str], Claims]:
+        if any(each.followups for each in outcomes):
+            return await super().turn(outcomes, queue, limit, worker)
+        next_due = await self._promote(queue)
+        await self._unclaim()
+        token = clock.new_id()
+
+        def work() -> Work:
+            settled = yield self._settle(outcomes)
+            claim = token, worker, self._now(), queue, queue, limit
+            claimed = yield sql.spell(sql.CLAIM, self._db.backend), claim
+            return settled, claimed
+
+        try:
+            settled, claimed = await self._db.write(work)
+            accepted = {str(row[0]) for row in settled}
+            accepted |= await self._settled_before(outcomes, accepted)
+        except Unavailable:
+            self._unsure.add(token)
+            raise
+        self._wake({each.queue for each in outcomes if each.status in ("scheduled", "queued")})
+        return accepted, Claims(_in_order(claimed), next_due)
 
     async def settle(self, outcomes: Sequence[Outcome]) -> set[str]:
         if not outcomes:
@@ -103,7 +123,10 @@ class DatabaseBackend(Backend):
         return {str(row[0]): bool(row[1]) for row in rows}
 
     async def running(self) -> list[tuple[str, str, int]]:
-        return [(str(row[0]), str(row[1]), int(row[2])) for row in await self._db.fetch(sql.RUNNING)]
+        # In SQLite with the writers, whom one open transaction holds up: while no beat can be written, nobody is to
+        # see that they stand still.
+        read = self._db.run if self._db.backend == "sqlite" else self._db.fetch
+        return [(str(row[0]), str(row[1]), int(row[2])) for row in await read(sql.RUNNING)]
 
     async def report(self, id: str, token: str, progress: float, text: str | None) -> bool:
         return bool(await self._db.run(sql.REPORT, (progress, text, id, token)))
@@ -118,18 +141,27 @@ class DatabaseBackend(Backend):
         conditions = [f"[{name}] = ?" for name in chosen]
         params: list[Any] = list(chosen.values())
         if wanted.before is not None:
-            conditions.append("[seq] < (SELECT [seq] FROM [kernel_jobs] WHERE [id] = ?)")
-            params.append(wanted.before)
+            # Of the same user: whether there is somebody else's job is nobody's business.
+            owned = "" if wanted.user_id is None else " AND [user_id] = ?"
+            conditions.append(f"[seq] < (SELECT [seq] FROM [kernel_jobs] WHERE [id] = ?{owned})")  # noqa: S608 - words
+            params += [wanted.before] if wanted.user_id is None else [wanted.before, wanted.user_id]
         rows = await self._db.fetch(sql.find(tuple(conditions)), (*params, wanted.limit))
         return [_job_row(row) for row in rows]
 
     async def cancel(self, id: str) -> Status | None:
-        if await self._run(sql.CANCEL_WAITING, self._now(), self._now(), DEAD_TTL, id):
-            return "cancelled"
-        if await self._db.run(sql.CANCEL_RUNNING, (id,)):
-            self._db.signal(CANCELLED)
-        rows = await self._db.fetch(sql.STATUS, (id,))
-        return rows[0][0] if rows else None
+        status: Status | None = None
+        # It may begin between the first statement and the second, and wait again after that.
+        for _ in range(_CONFLICT_TRIES):
+            if await self._run(sql.CANCEL_WAITING, self._now(), self._now(), DEAD_TTL, id):
+                return "cancelled"
+            if await self._db.run(sql.CANCEL_RUNNING, (id,)):
+                self._db.after_commit(lambda: self._db.signal(CANCELLED))
+                return "running"
+            rows = await self._db.fetch(sql.STATUS, (id,))
+            status = rows[0][0] if rows else None
+            if status not in UNFINISHED:
+                break
+        return status
 
     async def retry(self, id: str) -> Status | None:
         try:
@@ -173,6 +205,12 @@ class DatabaseBackend(Backend):
         for queue in queues:
             self._looks.pop(queue, None)
             self._db.signal(_channel(queue))
+
+    async def _unclaim(self) -> None:
+        """Gives back what claims took of whose end nobody heard."""
+        for unsure in tuple(self._unsure):
+            await self._db.run(sql.UNCLAIM, (unsure,))
+            self._unsure.discard(unsure)
 
     async def _settled_before(self, outcomes: Sequence[Outcome], accepted: set[str]) -> set[str]:
         """Those that a try had settled of whose end nobody heard."""
@@ -229,7 +267,7 @@ class DatabaseBackend(Backend):
                 waiting = [job for job in waiting if job.id not in found]
                 if not waiting:
                     break
-        return _in_order(jobs, found)
+        return _answers(jobs, found)
 
     def _inserted(self, job: NewJob) -> tuple[Any, ...]:
         now, status = self._now(), "scheduled" if job.waits else "queued"
@@ -256,7 +294,7 @@ class DatabaseBackend(Backend):
         return await self._db.run(sql.spell(statement, self._db.backend), params)
 
 
-def _in_order(jobs: Sequence[NewJob], found: dict[str, Enqueued]) -> list[Enqueued]:
+def _answers(jobs: Sequence[NewJob], found: dict[str, Enqueued]) -> list[Enqueued]:
     """What became of each; of one that stands there several times, only the first can be new."""
     told: set[str] = set()
     answers = []
@@ -267,6 +305,10 @@ def _in_order(jobs: Sequence[NewJob], found: dict[str, Enqueued]) -> list[Enqueu
     return answers
 
 
+def _claim_order(row: Sequence[Any]) -> tuple[float, float, int]:
+    return as_number(row[5]), as_number(row[6]), int(row[0])
+
+
 def _channel(queue: str) -> str:
     return f"jobs:{queue}"
 
@@ -275,19 +317,30 @@ def _three(rows: Rows) -> list[tuple[Any, Any, Any]]:
     return [(row[0], row[1], row[2]) for row in rows]
 
 
+def _in_order(rows: Rows) -> list[JobRow]:
+    """Claimed jobs by rank, due time and order of arrival."""
+    ordered = sorted((list(row[: len(sql.COLUMNS) + 1]) for row in rows), key=_claim_order)
+    return [_job_row(row[1:]) for row in ordered]
+
+
 def _padded(values: Sequence[Any]) -> list[Any]:
     """The values, the last one repeated up to a power of two: few lengths make few statements to prepare."""
     length = 1 << (len(values) - 1).bit_length()
     return [*values, *[values[-1]] * (length - len(values))]
 
 
+def _instant(value: Any) -> float | None:
+    return None if value is None else as_number(value)
+
+
 def _job_row(row: Sequence[Any]) -> JobRow:
-    values = list(row[: len(sql.COLUMNS)])
-    values[16] = bool(values[16])
+    """A row as it is kept; SQLite holds anything in any column, if somebody writes it there."""
+    values: list[Any] = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in row]
     return JobRow(
-        id=values[0], queue=values[1], task=values[2], status=values[3], rank=int(values[4]), due=float(values[5]),
-        body=values[6], unique_key=values[7], user_id=values[8], workspace_id=values[9], attempts=int(values[10]),
-        max_attempts=int(values[11]), enqueued_at=float(values[12]), started_at=values[13], finished_at=values[14],
-        token=values[15], cancel=values[16], progress=float(values[17]), progress_text=values[18], result=values[19],
-        error=values[20],
+        id=values[0], queue=values[1], task=values[2], status=values[3], rank=int(as_number(values[4])),
+        due=as_number(values[5]), body=values[6], unique_key=values[7], user_id=values[8], workspace_id=values[9],
+        attempts=int(as_number(values[10])), max_attempts=int(as_number(values[11])),
+        enqueued_at=as_number(values[12]), started_at=_instant(values[13]), finished_at=_instant(values[14]),
+        token=values[15], cancel=bool(values[16]), progress=as_number(values[17]), progress_text=values[18],
+        result=values[19], error=values[20],
     )  # fmt: skip

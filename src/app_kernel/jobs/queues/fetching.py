@@ -5,13 +5,13 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
 from app_kernel.core.errors import Unavailable
 from app_kernel.jobs.queues.backend import Backend
-from app_kernel.jobs.records import JobRow
+from app_kernel.jobs.records import JobRow, Outcome
 
 POLL_SECONDS = 1.0
 """How long a lost signal delays a job."""
@@ -41,6 +41,11 @@ class Fetcher(Generic[J]):
         self._refused: set[asyncio.Task[None]] = set()
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._waiting: deque[asyncio.Future[J | None]] = deque()
+        self._kept: deque[J] = deque()
+        """Claimed for places that are about to ask."""
+        self._turning: asyncio.Future[None] | None = None
+        self._has_more = False
+        """Whether the latest claim got all it asked for, so that there may be more."""
         self._wanted = asyncio.Event()
         self._woken = asyncio.Event()
         self._stopped = False
@@ -52,6 +57,8 @@ class Fetcher(Generic[J]):
         """The next job; None once stopped."""
         if self._stopped:
             return None
+        if self._kept:
+            return self._kept.popleft()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"jobs-fetch-{self._queue}")
         waiter: asyncio.Future[J | None] = asyncio.get_running_loop().create_future()
@@ -65,14 +72,40 @@ class Fetcher(Generic[J]):
                 self._refuse(job)
             raise
 
+    async def settle(self, outcomes: Sequence[Outcome]) -> set[str]:
+        """As `Backend.settle`; the places that this frees get their next jobs by the same step, where there are some.
+
+        So a place never holds two, and a worker that is busy writes half as often.
+        """
+        if self._stopped or not self._has_more or self._free():
+            return await self._backend.settle(outcomes)
+        self._has_more = False
+        limit = min(len(outcomes), MOST_AT_ONCE)
+        turning = self._turning = asyncio.get_running_loop().create_future()
+        try:
+            accepted, claims = await self._backend.turn(outcomes, self._queue, limit, self._worker)
+            self._has_more = len(claims.jobs) >= limit
+            for row in claims.jobs:
+                # Somebody may wait for one by now.
+                if self._free():
+                    self._hand_out(row)
+                else:
+                    self._kept.append(self._begin(row))
+        finally:
+            turning.set_result(None)
+        return accepted
+
     async def stop(self) -> None:
         """Gives None to whoever waits, after the claim that is under way."""
         self._stopped = True
         self._wanted.set()
         self._woken.set()
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        under_way = [each for each in (self._task, self._turning) if each is not None]
+        if under_way:
+            await asyncio.wait(under_way)
         self._release()
+        while self._kept:
+            self._refuse(self._kept.popleft())
         if self._refused:
             await asyncio.wait(self._refused)
 
@@ -115,7 +148,8 @@ class Fetcher(Generic[J]):
                 failures, self.trouble = 0, ""
             for row in claims.jobs:
                 self._hand_out(row)
-            if len(claims.jobs) < min(free, MOST_AT_ONCE):
+            self._has_more = len(claims.jobs) >= min(free, MOST_AT_ONCE)
+            if not self._has_more:
                 await self._wait(claims.next_due)
 
     def _hand_out(self, row: JobRow) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,16 @@ from app_kernel.core.errors import JobConflict, QueueUnavailable
 from app_kernel.core.jobs import DEAD_TTL, JobFigures, Status
 from app_kernel.jobs.queues import scripts
 from app_kernel.jobs.queues.backend import PRUNED_AT_ONCE, Backend
+from app_kernel.jobs.queues.redis_rows import (
+    arguments_of,
+    claims_of,
+    decoded,
+    ends_of,
+    in_milliseconds,
+    is_wanted,
+    job_row,
+    status_of,
+)
 from app_kernel.jobs.records import Claims, Enqueued, JobFilter, JobRow, NewJob, Outcome
 
 if TYPE_CHECKING:
@@ -76,52 +87,49 @@ class RedisBackend(Backend):
         return f"redis {place}/{given.get('db', 0)}"
 
     async def enqueue(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
-        rows = await self._run("ENQUEUE", *(value for job in jobs for value in _arguments(job)))
+        rows = await self._run("ENQUEUE", *(value for job in jobs for value in arguments_of(job)))
         return [
-            Enqueued(_text(id), _text(queue), _text(task), _status(status), is_new=bool(is_new))
+            Enqueued(decoded(id), decoded(queue), decoded(task), status_of(status), is_new=bool(is_new))
             for id, queue, task, status, is_new in rows
         ]
 
     async def claim(self, queue: str, limit: int, worker: str) -> Claims:
-        for unsure in tuple(self._unsure):
-            await self._run("UNCLAIM", unsure)
-            self._unsure.discard(unsure)
+        await self._unclaim()
         token = clock.new_id()
         try:
-            soon, *rows = await self._run("CLAIM", queue, limit, token, worker)
+            return claims_of(await self._run("CLAIM", queue, limit, token, worker))
         except QueueUnavailable:
             self._unsure.add(token)
             raise
-        jobs = []
-        for row in rows:
-            if len(row) == 1:
-                _log.error(
-                    "job_malformed", extra={"job_id": _text(row[0]), "reason": "no job has this id; it is put aside"}
-                )
-            else:
-                jobs.append(_job_row(row))
-        return Claims(jobs, None if soon < 0 else soon / 1000)
+
+    async def turn(self, outcomes: Sequence[Outcome], queue: str, limit: int, worker: str) -> tuple[set[str], Claims]:
+        await self._unclaim()
+        token = clock.new_id()
+        try:
+            # Two steps that travel together, in this order: Redis syncs its file once for both.
+            accepted, claimed = await self._run_all(
+                ("SETTLE", *ends_of(outcomes)), ("CLAIM", queue, limit, token, worker)
+            )
+        except Exception:
+            # Also when only the ends were refused: the claim came after them all the same.
+            self._unsure.add(token)
+            raise
+        return {decoded(id) for id in accepted}, claims_of(claimed)
 
     async def settle(self, outcomes: Sequence[Outcome]) -> set[str]:
-        given: list[Any] = []
-        for each in outcomes:
-            ttl = "" if each.ttl is None else _milliseconds(each.ttl)
-            given += (each.id, each.token, each.status, _milliseconds(each.delay), each.count, each.result or "")
-            given += (each.error or "", ttl, len(each.followups))
-            given += (value for job in each.followups for value in _arguments(job))
-        return {_text(id) for id in await self._run("SETTLE", *given)}
+        return {decoded(id) for id in await self._run("SETTLE", *ends_of(outcomes))}
 
     async def beat(self, held: Sequence[tuple[str, str]]) -> dict[str, bool]:
         if not held:
             return {}
         rows = await self._run("BEAT", *(value for pair in held for value in pair))
-        return {_text(id): bool(cancel) for id, cancel in rows}
+        return {decoded(id): bool(cancel) for id, cancel in rows}
 
     async def running(self) -> list[tuple[str, str, int]]:
         found = []
         for id, value in await self._run("RUNNING"):
-            token, _, beat = _text(value).partition(" ")
-            found.append((_text(id), token, int(beat) if beat.isdigit() else 0))
+            token, _, beat = decoded(value).partition(" ")
+            found.append((decoded(id), token, int(beat) if beat.isdigit() else 0))
         return found
 
     async def report(self, id: str, token: str, progress: float, text: str | None) -> bool:
@@ -129,7 +137,7 @@ class RedisBackend(Backend):
 
     async def get(self, id: str) -> JobRow | None:
         row = await self._run("GET", id)
-        return None if row[0] is None else _job_row(row)
+        return None if not row or row[0] is None else job_row(row)
 
     async def find(self, wanted: JobFilter) -> list[JobRow]:
         source = "all"
@@ -141,17 +149,16 @@ class RedisBackend(Backend):
         at = 0
         while len(found) < wanted.limit:
             rows = await self._run("FIND", source, at, _PAGE, wanted.before or "")
-            found += (
-                row for row in map(_job_row, (row for row in rows if row[3] is not None)) if _is_wanted(row, wanted)
-            )
+            whole = (job_row(row) for row in rows if len(row) > 3 and row[3] is not None)
+            found += (row for row in whole if is_wanted(row, wanted))
             at += _PAGE
             if len(rows) < _PAGE:
                 break
         return found[: wanted.limit]
 
     async def cancel(self, id: str) -> Status | None:
-        status = await self._run("CANCEL", id, _milliseconds(DEAD_TTL))
-        return None if not status else _status(status)
+        status = await self._run("CANCEL", id, in_milliseconds(DEAD_TTL))
+        return None if not status else status_of(status)
 
     async def retry(self, id: str) -> Status | None:
         done = await self._run("RETRY", id)
@@ -171,9 +178,9 @@ class RedisBackend(Backend):
         for queue, *numbers in counted:
             for status, number in zip(("queued", "scheduled", "running", "dead"), numbers, strict=True):
                 if number:
-                    counts[_text(queue), status] = int(number)
-        seconds = {_text(queue): int(milliseconds) / 1000 for queue, milliseconds in oldest}
-        return JobFigures(counts, seconds, tuple(sorted(map(_text, paused))))
+                    counts[decoded(queue), status] = int(number)
+        seconds = {decoded(queue): int(milliseconds) / 1000 for queue, milliseconds in oldest}
+        return JobFigures(counts, seconds, tuple(sorted(map(decoded, paused))))
 
     async def statuses(self, ids: Sequence[str]) -> Mapping[str, Status]:
         from redis.exceptions import RedisError  # noqa: PLC0415 - see _run
@@ -186,7 +193,7 @@ class RedisBackend(Backend):
                 answers = await pipeline.execute()
         except (RedisError, OSError, TimeoutError) as exc:
             raise QueueUnavailable from exc
-        return {id: _status(status) for id, status in zip(ids, answers, strict=True) if status is not None}
+        return {id: status_of(status) for id, status in zip(ids, answers, strict=True) if status is not None}
 
     async def forget_handed(self, ids: Sequence[str]) -> None:
         """Jobs that the app database need not remember any longer: from now on they are kept as long as any other."""
@@ -212,8 +219,10 @@ class RedisBackend(Backend):
                 )
             await self._command("set", f"{self._prefix}mark", clock.timestamp())
         if not self._has_mark:
-            await self._warn_of_settings()
-        self._has_mark = True
+            self._has_mark = True
+            # A user of Redis who may not ask for that may use it all the same.
+            with suppress(QueueUnavailable):
+                await self._warn_of_settings()
 
     async def _warn_of_settings(self) -> None:
         """Says at start whether this Redis may lose jobs by its own settings."""
@@ -244,9 +253,14 @@ class RedisBackend(Backend):
         pause, longest = RECONNECT_SECONDS
         while True:
             pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
+            # Its connection is a new one, which nobody has told of any channel.
+            self._changed.set()
+            began = time.monotonic()
             try:
                 await self._hear(pubsub)
             except (RedisError, OSError, TimeoutError):
+                if time.monotonic() - began > longest:
+                    pause = RECONNECT_SECONDS[0]
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, longest)
             finally:
@@ -263,7 +277,7 @@ class RedisBackend(Backend):
                     self._call(channel)
             message = await pubsub.get_message(timeout=LISTEN_SECONDS if not self._changed.is_set() else 0)
             if message is not None:
-                self._call(_text(message["channel"]))
+                self._call(decoded(message["channel"]))
 
     def _call(self, channel: str) -> None:
         for callback in tuple(self._callbacks.get(channel, ())):
@@ -272,20 +286,49 @@ class RedisBackend(Backend):
     async def _run(self, name: str, *given: Any) -> Any:
         """The answer of a script; raises QueueUnavailable."""
         # The package need not be there where there is no Redis.
-        from redis.exceptions import RedisError, ResponseError  # noqa: PLC0415
+        from redis.exceptions import NoScriptError, RedisError  # noqa: PLC0415
 
-        now = clock.frozen_epoch()
+        redis: Any = self._redis
+        arguments = self._with_time(given)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._scripts[name](
-                    keys=[self._prefix], args=["" if now is None else _milliseconds(now), *given]
-                )
-        except ResponseError as exc:
-            if str(exc).startswith(_AWAY) or any(f" {word} " in str(exc) for word in _AWAY):
-                raise QueueUnavailable(f"Redis refuses jobs now: {str(exc)[:200]}") from exc
-            raise
+                try:
+                    return await redis.evalsha(self._scripts[name].sha, *arguments)
+                except NoScriptError:
+                    return await redis.eval(getattr(scripts, name), *arguments)
+        except (RedisError, OSError, TimeoutError) as exc:
+            if (away := _away(exc)) is None:
+                raise
+            raise away from exc
+
+    async def _run_all(self, *calls: Sequence[Any]) -> list[Any]:
+        """The answers of several scripts, each a name and what it is given, one after another in one message."""
+        from redis.exceptions import NoScriptError, RedisError  # noqa: PLC0415 - see _run
+
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                pipeline = self._redis.pipeline(transaction=False)
+                for name, *given in calls:
+                    pipeline.evalsha(self._scripts[name].sha, *self._with_time(given))
+                answers = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError, TimeoutError) as exc:
             raise QueueUnavailable from exc
+        for at, (name, *given) in enumerate(calls):
+            if isinstance(answers[at], NoScriptError):
+                answers[at] = await self._run(name, *given)
+            elif isinstance(answers[at], Exception):
+                raise _away(answers[at]) or answers[at]
+        return answers
+
+    def _with_time(self, given: Sequence[Any]) -> tuple[Any, ...]:
+        now = clock.frozen_epoch()
+        return 1, self._prefix, "" if now is None else in_milliseconds(now), *given
+
+    async def _unclaim(self) -> None:
+        """Gives back what claims took of whose end nobody heard."""
+        for unsure in tuple(self._unsure):
+            await self._run("UNCLAIM", unsure)
+            self._unsure.discard(unsure)
 
     async def _command(self, name: str, *given: Any) -> Any:
         from redis.exceptions import RedisError  # noqa: PLC0415 - see _run
@@ -297,53 +340,14 @@ class RedisBackend(Backend):
             raise QueueUnavailable from exc
 
 
-def _arguments(job: NewJob) -> tuple[Any, ...]:
-    """As `add` in the scripts reads them."""
-    due = "" if job.due is None else _milliseconds(job.due)
-    return (
-        job.id, job.queue, job.task, job.rank, due, _milliseconds(job.delay), job.unique_key or "", job.user_id or "",
-        job.workspace_id or "", job.max_attempts, job.body, int(job.handed),
-    )  # fmt: skip
+def _away(exc: BaseException) -> QueueUnavailable | None:
+    """What says that Redis cannot now; None for an answer that it would give again."""
+    from redis.exceptions import ResponseError  # noqa: PLC0415 - see _run
 
-
-def _is_wanted(row: JobRow, wanted: JobFilter) -> bool:
-    pairs = ((wanted.status, row.status), (wanted.queue, row.queue), (wanted.task, row.task))
-    return all(asked is None or asked == value for asked, value in pairs)
-
-
-def _job_row(row: Sequence[Any]) -> JobRow:
-    """A row of a script; a field that somebody wrote by hand and that is no number counts as 0."""
-    given = [None if value is None else _text(value) for value in row]
-    return JobRow(
-        id=given[0] or "", queue=given[1] or "", task=given[2] or "", status=_status(given[3] or "dead"),
-        rank=int(_number(given[4])), due=_number(given[5]) / 1000, body=given[6] or "", unique_key=given[7],
-        user_id=given[8], workspace_id=given[9], attempts=int(_number(given[10])),
-        max_attempts=int(_number(given[11])), enqueued_at=_number(given[12]) / 1000, started_at=_instant(given[13]),
-        finished_at=_instant(given[14]), token=given[15], cancel=given[16] == "1", progress=_number(given[17]),
-        progress_text=given[18], result=given[19], error=given[20],
-    )  # fmt: skip
-
-
-def _instant(text: str | None) -> float | None:
-    return None if text is None else _number(text) / 1000
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or 0)
-    except ValueError:
-        return 0.0
-
-
-def _milliseconds(seconds: float) -> int:
-    # Upwards, so that nothing is early.
-    return -int(-seconds * 1000 // 1)
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _status(value: Any) -> Status:
-    status: Status = _text(value)  # type: ignore[assignment]  # the scripts write no other
-    return status
+    if not isinstance(exc, ResponseError):
+        return QueueUnavailable()
+    # The client takes the first word of what it knows off the text.
+    said = f"{exc.status_code or ''} {exc}".strip()
+    if said.startswith(_AWAY) or any(f" {word} " in said for word in _AWAY):
+        return QueueUnavailable(f"Redis refuses jobs now: {said[:200]}")
+    return None

@@ -12,8 +12,11 @@ one slot of a cluster; ARGV[1] is the time in milliseconds where a clock is froz
     unique            hash   unique key -> unfinished id
     queues, paused    set    names of queues
     seq               number of the latest job
+    claim:<token>     string says for a minute that this claim was done, should its answer get lost
     malformed         zset   what stood in a queue and is no job, by when it was found
 """
+
+from app_kernel.core.jobs import DEAD_TTL
 
 FIELDS = (
     "id", "queue", "task", "status", "rank", "due", "body", "unique_key", "user_id", "workspace_id", "attempts",
@@ -39,7 +42,15 @@ local function get(id, field)
   if type(value) == 'table' then return false end
   return value
 end
-local function slot(id) return string.format('%015d:', tonumber(get(id, 'seq') or '') or 0) .. id end
+local function number(id, field, other)
+  local value = tonumber(get(id, field) or '')
+  if not value or value ~= value or value > 9e15 or value < -9e15 then return other end
+  return value
+end
+local function queue_of(id) return get(id, 'queue') or '' end
+local function slot(id)
+  return string.format('%015d:', math.max(0, math.min(number(id, 'seq', 0), 999999999999999))) .. id
+end
 local function push(queue, id, rank, due)
   local ready = P .. 'ready:' .. queue
   redis.call('ZADD', ready, rank * WIDTH + due, slot(id))
@@ -51,7 +62,7 @@ local function wait(queue, id, due)
   if redis.call('ZRANGE', scheduled, 0, 0)[1] == id then redis.call('PUBLISH', P .. 'wake:' .. queue, '') end
 end
 local function standing(id, is_new)
-  return {id, get(id, 'queue') or '', get(id, 'task') or '', get(id, 'status') or '', is_new}
+  return {id, queue_of(id), get(id, 'task') or '', get(id, 'status') or '', is_new}
 end
 local function add(a)
   local id, queue, unique, user = ARGV[a], ARGV[a + 1], ARGV[a + 6], ARGV[a + 7]
@@ -81,10 +92,10 @@ local function add(a)
   return {id, queue, ARGV[a + 2], status, 1}
 end
 local function finish(id, status, ttl)
-  local queue, unique = get(id, 'queue'), get(id, 'unique_key')
+  local queue, unique = queue_of(id), get(id, 'unique_key')
   redis.call('HSET', key(id), 'status', status, 'finished_at', now)
   if unique and redis.call('HGET', P .. 'unique', unique) == id then redis.call('HDEL', P .. 'unique', unique) end
-  if status == 'dead' then redis.call('ZADD', P .. 'dead:' .. queue, tonumber(get(id, 'seq') or '') or 0, id) end
+  if status == 'dead' then redis.call('ZADD', P .. 'dead:' .. queue, number(id, 'seq', 0), id) end
   if ttl ~= '' then
     local kept = tonumber(ttl)
     if get(id, 'handed') and kept < 604800000 then
@@ -94,37 +105,64 @@ local function finish(id, status, ttl)
     redis.call('ZADD', P .. 'expiring', now + kept, id)
   end
 end
-""".replace("WIDTH", str(RANK_WIDTH))
+"""
 
-ENQUEUE = (
-    _PRELUDE
-    + """
+
+def _script(text: str) -> str:
+    fields = ", ".join(f"'{name}'" for name in FIELDS)
+    listed = fields.replace("'body'", "'-'")
+    return (
+        (_PRELUDE + text)
+        .replace("WIDTH", str(RANK_WIDTH))
+        .replace("DEAD_TTL", f"{DEAD_TTL * 1000:.0f}")
+        .replace("FIELDS", fields)
+        .replace("LISTED", listed)
+    )
+
+
+ENQUEUE = _script("""
 local out = {}
 for a = 2, #ARGV, 12 do out[#out + 1] = add(a) end
 return out
-"""
-)
+""")
 
-CLAIM = (
-    (
-        _PRELUDE
-        + """
+CLAIM = _script("""
 local queue, limit, token, worker = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+if redis.call('EXISTS', P .. 'claim:' .. token) == 1 then
+  -- The client sends it again after its connection broke: the answer that was lost.
+  local again, held = {-1}, redis.call('HGETALL', P .. 'running')
+  for at = 1, #held, 2 do
+    if get(held[at], 'token') == token and get(held[at], 'status') == 'running' then
+      local row = redis.call('HMGET', key(held[at]), FIELDS)
+      row[1] = held[at]
+      again[#again + 1] = row
+    end
+  end
+  return again
+end
 local scheduled, ready = P .. 'scheduled:' .. queue, P .. 'ready:' .. queue
+local out = {-1}
+local function put_aside(member)
+  redis.call('ZADD', P .. 'malformed', now, member)
+  redis.call('ZREMRANGEBYRANK', P .. 'malformed', 0, -1001)
+  out[#out + 1] = {member}
+end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', scheduled, '-inf', now, 'LIMIT', 0, 1000)) do
   redis.call('ZREM', scheduled, id)
-  local rank, due = tonumber(get(id, 'rank') or ''), tonumber(get(id, 'due') or '')
-  if rank and due then
+  local status = get(id, 'status')
+  if status == 'scheduled' then
     redis.call('HSET', key(id), 'status', 'queued')
-    redis.call('ZADD', ready, rank * WIDTH + due, slot(id))
+    redis.call('ZADD', ready, number(id, 'rank', 0) * WIDTH + number(id, 'due', now), slot(id))
+  elseif not status then
+    put_aside(id)
   end
 end
 local soonest = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
-local out = {soonest[2] and math.max(0, math.floor(tonumber(soonest[2]) - now)) or -1}
+if soonest[2] then out[1] = math.max(0, math.floor(tonumber(soonest[2]) - now)) end
 if redis.call('SISMEMBER', P .. 'paused', queue) == 1 then return out end
-local popped = redis.call('ZPOPMIN', ready, limit)
-for at = 1, #popped, 2 do
-  local id = string.sub(popped[at], 17)
+local taken = 0
+local function take(member)
+  local id = string.sub(member, 17)
   local status = get(id, 'status')
   if status == 'queued' then
     local counted = redis.pcall('HINCRBY', key(id), 'attempts', 1)
@@ -132,28 +170,28 @@ for at = 1, #popped, 2 do
       redis.call('HSET', key(id), 'attempts', 1)
     end
     redis.call('HSET', key(id), 'status', 'running', 'token', token, 'worker', worker, 'started_at', now, 'cancel', 0,
-      'progress', 0, 'beat', 0)
+      'progress', 0, 'beat', 0, 'queue', queue)
     redis.call('HDEL', key(id), 'progress_text')
     redis.call('HSET', P .. 'running', id, token .. ' 0')
     local row = redis.call('HMGET', key(id), FIELDS)
     row[1] = id
     out[#out + 1] = row
+    taken = taken + 1
   elseif not status then
-    redis.call('ZADD', P .. 'malformed', now, popped[at])
-    redis.call('ZREMRANGEBYRANK', P .. 'malformed', 0, -1001)
-    out[#out + 1] = {popped[at]}
+    put_aside(member)
   end
 end
+-- What is put aside must not stand in the way of what waits behind it.
+for _ = 1, 100 do
+  local popped = redis.call('ZPOPMIN', ready, limit - taken)
+  for at = 1, #popped, 2 do take(popped[at]) end
+  if #popped == 0 or taken == limit then break end
+end
+if taken > 0 then redis.call('SET', P .. 'claim:' .. token, '', 'EX', 60) end
 return out
-"""
-    )
-    .replace("WIDTH", str(RANK_WIDTH))
-    .replace("FIELDS", ", ".join(f"'{name}'" for name in FIELDS))
-)
+""")
 
-UNCLAIM = (
-    _PRELUDE
-    + """
+UNCLAIM = _script("""
 local held = redis.call('HGETALL', P .. 'running')
 for at = 1, #held, 2 do
   local id = held[at]
@@ -161,16 +199,13 @@ for at = 1, #held, 2 do
     redis.call('HDEL', P .. 'running', id)
     redis.call('HINCRBY', key(id), 'attempts', -1)
     redis.call('HSET', key(id), 'status', 'queued')
-    push(get(id, 'queue'), id, tonumber(get(id, 'rank') or '') or 0, tonumber(get(id, 'due') or '') or now)
+    push(queue_of(id), id, number(id, 'rank', 0), number(id, 'due', now))
   end
 end
 return 1
-"""
-)
+""")
 
-SETTLE = (
-    _PRELUDE
-    + """
+SETTLE = _script("""
 local out, a = {}, 2
 while a <= #ARGV do
   local id, token, status, delay, count = ARGV[a], ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3]), ARGV[a + 4]
@@ -181,13 +216,17 @@ while a <= #ARGV do
     out[#out + 1] = id
     redis.call('HDEL', P .. 'running', id)
     redis.call('HINCRBY', key(id), 'attempts', count)
+    if get(id, 'cancel') == '1' and (status == 'scheduled' or status == 'queued') then
+      status, ttl = 'cancelled', DEAD_TTL
+    end
     redis.call('HSET', key(id), 'cancel', 0)
     if result ~= '' then redis.call('HSET', key(id), 'result', result) end
     if err ~= '' then redis.call('HSET', key(id), 'error', err) else redis.call('HDEL', key(id), 'error') end
     if status == 'scheduled' or status == 'queued' then
-      local due, queue = now + delay, get(id, 'queue')
+      local due, queue = now + delay, queue_of(id)
+      if tonumber(count) < 0 then due = number(id, 'due', due) end
       redis.call('HSET', key(id), 'status', status, 'due', due)
-      if status == 'scheduled' then wait(queue, id, due) else push(queue, id, tonumber(get(id, 'rank')) or 0, due) end
+      if status == 'scheduled' then wait(queue, id, due) else push(queue, id, number(id, 'rank', 0), due) end
     else
       if status == 'completed' then redis.call('HSET', key(id), 'progress', 1) end
       finish(id, status, ttl)
@@ -199,28 +238,25 @@ while a <= #ARGV do
   a = a + followups * 12
 end
 return out
-"""
-)
+""")
 
-BEAT = (
-    _PRELUDE
-    + """
+# A full Redis refuses a script whose first write may need memory, and lets one go on whose first write frees some. What
+# concerns a job that runs must get through, or all of them would look lost: so these begin with an HDEL.
+BEAT = _script("""
 local out = {}
 for a = 2, #ARGV, 2 do
   local id, token = ARGV[a], ARGV[a + 1]
   if get(id, 'token') == token and get(id, 'status') == 'running' then
+    redis.call('HDEL', P .. 'running', id)
     local beat = redis.call('HINCRBY', key(id), 'beat', 1)
     redis.call('HSET', P .. 'running', id, token .. ' ' .. beat)
     out[#out + 1] = {id, get(id, 'cancel') == '1' and 1 or 0}
   end
 end
 return out
-"""
-)
+""")
 
-RUNNING = (
-    _PRELUDE
-    + """
+RUNNING = _script("""
 local held = redis.call('HGETALL', P .. 'running')
 local out = {}
 for at = 1, #held, 2 do
@@ -231,28 +267,23 @@ for at = 1, #held, 2 do
   end
 end
 return out
-"""
-)
+""")
 
-REPORT = (
-    _PRELUDE
-    + """
+REPORT = _script("""
 local id = ARGV[2]
 if get(id, 'token') ~= ARGV[3] or get(id, 'status') ~= 'running' then return 0 end
+redis.call('HDEL', key(id), 'progress')
 redis.call('HSET', key(id), 'progress', ARGV[4])
 if ARGV[5] ~= '' then redis.call('HSET', key(id), 'progress_text', ARGV[5])
 else redis.call('HDEL', key(id), 'progress_text') end
 return 1
-"""
-)
+""")
 
-CANCEL = (
-    _PRELUDE
-    + """
+CANCEL = _script("""
 local id = ARGV[2]
 local status = get(id, 'status')
 if status == 'scheduled' or status == 'queued' then
-  local queue = get(id, 'queue')
+  local queue = queue_of(id)
   redis.call('ZREM', P .. 'scheduled:' .. queue, id)
   redis.call('ZREM', P .. 'ready:' .. queue, slot(id))
   finish(id, 'cancelled', ARGV[3])
@@ -263,16 +294,13 @@ if status == 'running' then
   redis.call('PUBLISH', P .. 'cancel', id)
 end
 return status
-"""
-)
+""")
 
-RETRY = (
-    _PRELUDE
-    + """
+RETRY = _script("""
 local id = ARGV[2]
 local status = get(id, 'status')
 if status ~= 'dead' and status ~= 'cancelled' then return 0 end
-local queue, unique = get(id, 'queue'), get(id, 'unique_key')
+local queue, unique = queue_of(id), get(id, 'unique_key')
 if unique then
   local other = redis.call('HGET', P .. 'unique', unique)
   if other and other ~= id and redis.call('EXISTS', key(other)) == 1 then return -1 end
@@ -282,40 +310,31 @@ redis.call('ZREM', P .. 'dead:' .. queue, id)
 redis.call('ZREM', P .. 'expiring', id)
 redis.call('HDEL', key(id), 'finished_at')
 redis.call('HSET', key(id), 'status', 'queued', 'attempts', 0, 'due', now, 'progress', 0)
-push(queue, id, tonumber(get(id, 'rank')) or 0, now)
+push(queue, id, number(id, 'rank', 0), now)
 return 1
-"""
-)
+""")
 
-PAUSE = (
-    _PRELUDE
-    + """
+PAUSE = _script("""
 redis.call('SADD', P .. 'queues', ARGV[2])
 redis.call(ARGV[3] == '1' and 'SADD' or 'SREM', P .. 'paused', ARGV[2])
 redis.call('PUBLISH', P .. 'wake:' .. ARGV[2], '')
 return 1
-"""
-)
+""")
 
-PRUNE = (
-    _PRELUDE
-    + """
+PRUNE = _script("""
 local ids = redis.call('ZRANGEBYSCORE', P .. 'expiring', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))
 for _, id in ipairs(ids) do
-  local user, queue = get(id, 'user_id'), get(id, 'queue')
+  local user, queue = get(id, 'user_id'), queue_of(id)
   if user then redis.call('ZREM', P .. 'user:' .. user, id) end
-  if queue then redis.call('ZREM', P .. 'dead:' .. queue, id) end
+  redis.call('ZREM', P .. 'dead:' .. queue, id)
   redis.call('ZREM', P .. 'all', id)
   redis.call('ZREM', P .. 'expiring', id)
   redis.call('DEL', key(id))
 end
 return #ids
-"""
-)
+""")
 
-FORGET_HANDED = (
-    _PRELUDE
-    + """
+FORGET_HANDED = _script("""
 for a = 2, #ARGV do
   local id = ARGV[a]
   local ttl, finished = tonumber(get(id, 'ttl') or ''), tonumber(get(id, 'finished_at') or '')
@@ -323,12 +342,9 @@ for a = 2, #ARGV do
   if ttl and finished then redis.call('ZADD', P .. 'expiring', finished + ttl, id) end
 end
 return 1
-"""
-)
+""")
 
-FIGURES = (
-    _PRELUDE
-    + """
+FIGURES = _script("""
 local counts, oldest = {}, {}
 local running = {}
 local held = redis.call('HKEYS', P .. 'running')
@@ -352,29 +368,30 @@ for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
   if least then oldest[#oldest + 1] = {queue, math.max(0, math.floor(now - least))} end
 end
 return {counts, oldest, redis.call('SMEMBERS', P .. 'paused')}
-"""
-).replace("WIDTH", str(RANK_WIDTH))
+""")
 
-FIND = (
-    _PRELUDE
-    + """
+FIND = _script("""
 local source, first, count, latest = P .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), '+inf'
 if ARGV[5] ~= '' then
   local seq = tonumber(get(ARGV[5], 'seq') or '')
-  if not seq then return {} end
+  -- Whether there is somebody else's job is nobody's business.
+  local is_foreign = string.sub(ARGV[2], 1, 5) == 'user:' and not redis.call('ZSCORE', source, ARGV[5])
+  if not seq or is_foreign then return {} end
   latest = '(' .. string.format('%.0f', seq)
 end
 local out = {}
 for _, id in ipairs(redis.call('ZREVRANGEBYSCORE', source, latest, '-inf', 'LIMIT', first, count)) do
-  local row = redis.pcall('HMGET', key(id), FIELDS)
+  local row = redis.pcall('HMGET', key(id), LISTED)
   if row.err then row = {} end
   row[1] = id
   out[#out + 1] = row
 end
 return out
-"""
-).replace("FIELDS", ", ".join("'-'" if name == "body" else f"'{name}'" for name in FIELDS))
+""")
 
-GET = _PRELUDE + "return redis.pcall('HMGET', key(ARGV[2]), FIELDS)".replace(
-    "FIELDS", ", ".join(f"'{name}'" for name in FIELDS)
-)
+GET = _script("""
+local row = redis.pcall('HMGET', key(ARGV[2]), FIELDS)
+if row.err then return {} end
+if get(ARGV[2], 'status') then row[1] = ARGV[2] end
+return row
+""")

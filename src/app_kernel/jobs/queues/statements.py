@@ -5,6 +5,8 @@ PostgreSQL's own clock decides there, as workers may run on machines whose clock
 
 from functools import lru_cache
 
+from app_kernel.core.jobs import DEAD_TTL
+
 _NOW = {
     "sqlite": "CAST(? AS REAL)",
     "postgres": "COALESCE(CAST(? AS DOUBLE PRECISION), CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS FLOAT8))",
@@ -158,14 +160,19 @@ def settle(rows: int, backend: str) -> str:
     types = ("TEXT", "TEXT", "TEXT", "DOUBLE PRECISION", "INTEGER", "TEXT", "TEXT", "DOUBLE PRECISION")
     first = f"({', '.join(f'CAST(? AS {each})' for each in types)})"
     values = ", ".join([first, *["(?, ?, ?, ?, ?, ?, ?, ?)"] * (rows - 1)])
+    # Who was asked to end does not begin again.
+    ends_as = "CASE WHEN [cancel] = 1 AND v.[column3] IN ('scheduled', 'queued') THEN 'cancelled' ELSE v.[column3] END"
     return spell(
-        "UPDATE [kernel_jobs] SET [status] = v.[column3], [cancel] = 0,"
+        f"UPDATE [kernel_jobs] SET [status] = {ends_as}, [cancel] = 0,"
         " [attempts] = [attempts] + v.[column5],"
-        " [due] = CASE WHEN v.[column3] IN ('scheduled', 'queued') THEN {now} + v.[column4] ELSE [due] END,"
+        # One that is given back keeps its place.
+        " [due] = CASE WHEN v.[column3] IN ('scheduled', 'queued') AND v.[column5] >= 0 THEN {now} + v.[column4]"
+        " ELSE [due] END,"
         " [result] = v.[column6], [error] = v.[column7],"
         " [progress] = CASE WHEN v.[column3] = 'completed' THEN 1 ELSE [progress] END,"
-        " [finished_at] = CASE WHEN v.[column3] IN ('completed', 'dead', 'cancelled') THEN {now} END,"
-        f" [expires_at] = {{now}} + v.[column8] FROM (VALUES {values}) AS v"
+        f" [finished_at] = CASE WHEN {ends_as} IN ('completed', 'dead', 'cancelled') THEN {{now}} END,"
+        f" [expires_at] = {{now}} + COALESCE(v.[column8], CASE WHEN {ends_as} = 'cancelled' THEN {DEAD_TTL} END)"
+        f" FROM (VALUES {values}) AS v"
         " WHERE [kernel_jobs].[id] = v.[column1] AND [kernel_jobs].[token] = v.[column2]"
         f" AND {_RUNNING} RETURNING [id]",
         backend,
@@ -176,10 +183,19 @@ def settle(rows: int, backend: str) -> str:
 def beat(rows: int, backend: str) -> str:
     """Shows that so many (id, token) still run; gives each id and whether it is to be cancelled."""
     values = ", ".join(["(CAST(? AS TEXT), CAST(? AS TEXT))", *["(?, ?)"] * (rows - 1)])
+    ours = f"[kernel_jobs].[id] = v.[column1] AND [kernel_jobs].[token] = v.[column2] AND {_RUNNING}"
+    if backend == "postgres":
+        # Past rows that a transaction holds, such as one that cancels a job: the others' beats must not wait for it.
+        return spell(
+            f"WITH v ([column1], [column2]) AS (VALUES {values}), free AS (SELECT [seq] FROM [kernel_jobs], v"
+            f" WHERE {ours} FOR NO KEY UPDATE OF [kernel_jobs] SKIP LOCKED), beaten AS (UPDATE [kernel_jobs]"
+            " SET [beat] = [beat] + 1 FROM free WHERE [kernel_jobs].[seq] = free.[seq])"
+            f" SELECT [id], [cancel] FROM [kernel_jobs], v WHERE {ours}",
+            backend,
+        )
     return spell(
-        f"UPDATE [kernel_jobs] SET [beat] = [beat] + 1 FROM (VALUES {values}) AS v"
-        " WHERE [kernel_jobs].[id] = v.[column1] AND [kernel_jobs].[token] = v.[column2]"
-        f" AND {_RUNNING} RETURNING [id], [cancel]",
+        f"UPDATE [kernel_jobs] SET [beat] = [beat] + 1 FROM (VALUES {values}) AS v WHERE {ours}"
+        " RETURNING [id], [cancel]",
         backend,
     )
 
