@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST := $(BIN)/python -m tools.services -- $(BIN)/python -m pytest
-COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
@@ -45,9 +45,11 @@ soak: $(VENV)/.dev ## the long runs, at full size
 	@APP_KERNEL_SOAK=1 $(PYTEST) -m soak $(PYTEST_ARGS)
 
 lock: $(VENV)/.dev ## write the pinned requirements again from pyproject.toml
-	@$(COMPILE) --group build --output-file requirements/run.txt $(LOCK_ARGS)
-	@$(COMPILE) --group build --group dev --all-extras --constraints requirements/run.txt \
+	@$(COMPILE) pyproject.toml --group build --output-file requirements/run.txt $(LOCK_ARGS)
+	@$(COMPILE) pyproject.toml --group build --group dev --all-extras --constraints requirements/run.txt \
 		--output-file requirements/dev.txt $(LOCK_ARGS)
+	@for peer in bench-arq bench-taskiq; do \
+		$(COMPILE) --group $$peer --output-file requirements/$$peer.txt $(LOCK_ARGS); done
 
 upgrade: ## the same, taking the newest release of everything
 	@$(MAKE) --no-print-directory lock LOCK_ARGS=--upgrade

@@ -196,6 +196,7 @@ def child(
     limit: float,
     env: Mapping[str, str] | None = None,
     core: int | None = None,
+    python: str = sys.executable,
 ) -> Any:
     """Run `python -m module FILE` with the spec as JSON on its input; gives the JSON it wrote to FILE.
 
@@ -206,7 +207,7 @@ def child(
     answer.unlink(missing_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, str(answer)],
+            [python, "-m", module, str(answer)],
             cwd=folder, env=environment(env), stdin=subprocess.PIPE, stdout=output, stderr=output,
         )  # fmt: skip
         if core is not None:

@@ -15,6 +15,7 @@ from typing import Any
 LIBRARIES = (
     "fastapi", "starlette", "uvicorn", "uvloop", "httptools", "pydantic", "orjson", "PyJWT",
     "apsw", "aiosqlite", "asyncpg", "SQLAlchemy", "dataset", "pg8000",
+    "saq", "redis", "hiredis",
 )  # fmt: skip
 
 

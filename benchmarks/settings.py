@@ -19,6 +19,9 @@ class Settings:
     starts: int = 5
     growth_seconds: float = 0.35
     growth: tuple[int, int] = (10_000, 1_000_000)
+    jobs: int = 10_000
+    jobs_one_by_one: int = 1500
+    pings: int = 300
     quick: bool = False
 
 
@@ -40,5 +43,8 @@ def quick(rounds: int | None = None) -> Settings:
         starts=2,
         growth_seconds=0.15,
         growth=(10_000, 100_000),
+        jobs=2500,
+        jobs_one_by_one=500,
+        pings=100,
         quick=True,
     )

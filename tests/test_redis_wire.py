@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 import redis.exceptions
 from fastapi import APIRouter, Depends
 
 from app_kernel import redis_client
+from app_kernel.redis_connection import QuickConnection
 from app_kernel.redis_wire import create_redis
 from app_kernel.testing import kernel_client
 from tests.redis_server import own_redis
@@ -108,3 +110,48 @@ def test_a_service_without_redis_does_not_load_its_client() -> None:
     code = "import sys, app_kernel; assert 'redis' not in sys.modules; assert 'asyncpg' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("GET", "k"), ("CLIENT SETNAME", "ü"), ("SET", b"\0\xff", 1, -2.5, ""), ("EVAL", "return 1", 0, memoryview(b"m"))],
+)
+async def test_a_command_is_packed_as_redis_py_packs_it(redis_url: str, arguments: tuple[Any, ...]) -> None:
+    quick, plain = (kind.from_url(redis_url) for kind in (_QuickPool, redis.asyncio.ConnectionPool))
+    packed = [b"".join(pool.make_connection().pack_command(*arguments)) for pool in (quick, plain)]
+    assert packed[0] == packed[1]
+    assert isinstance(quick.make_connection(), QuickConnection)
+
+
+@pytest.mark.parametrize("value", [None, True, ["a"], {"a": 1}])
+async def test_a_value_that_redis_cannot_take_is_refused_as_redis_py_does(redis_url: str, value: Any) -> None:
+    client = create_redis(redis_url, "small")
+    try:
+        with pytest.raises(redis.exceptions.DataError):
+            await client.set("k", value)
+        assert await client.ping() is True
+    finally:
+        await client.aclose()
+
+
+async def test_a_redis_that_takes_nothing_in_fails_a_long_command_within_seconds(tmp_path: Path) -> None:
+    async with own_redis(tmp_path) as server:
+        await server.start()
+        client = create_redis(f"{server.url}?socket_timeout=0.2", "small")
+        try:
+            await client.ping()
+            server.pause(signal.SIGSTOP)
+            began = time.monotonic()
+            with pytest.raises(redis.exceptions.TimeoutError, match="writing"):
+                await client.set("k", b"x" * 50_000_000)
+            assert time.monotonic() - began < 5
+            server.pause(signal.SIGCONT)
+            assert await client.ping() is True, "the connection that was written in part is not used again"
+        finally:
+            server.pause(signal.SIGCONT)
+            await client.aclose()
+
+
+class _QuickPool(redis.asyncio.ConnectionPool):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(connection_class=QuickConnection, **given)

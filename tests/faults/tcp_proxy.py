@@ -23,6 +23,8 @@ class TcpProxy:
         """Whether new connections are closed at once."""
         self.swallows = False
         """Whether new connections are accepted and then hear nothing."""
+        self.cuts_answers = False
+        """Whether an answer cuts its connection instead of coming through: what was asked has been done then."""
         self.accepted = 0
 
     async def start(self) -> None:
@@ -73,7 +75,7 @@ class TcpProxy:
             link.writers.append(back)
             pipes = [
                 asyncio.create_task(self._pipe(reader, back)),
-                asyncio.create_task(self._pipe(there, writer)),
+                asyncio.create_task(self._pipe(there, writer, answers=True)),
                 asyncio.create_task(link.is_cut.wait()),
             ]
             await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
@@ -87,9 +89,11 @@ class TcpProxy:
             self._links.discard(link)
             link.ended.set()
 
-    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool = False) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
+                if answers and self.cuts_answers:
+                    return
                 await self._open.wait()
                 if self.delay:
                     await asyncio.sleep(self.delay)
@@ -113,9 +117,10 @@ class _Link:
 
 
 @asynccontextmanager
-async def tcp_proxy(target: int) -> AsyncIterator[TcpProxy]:
-    """A proxy in front of a port."""
+async def tcp_proxy(target: int, port: int = 0) -> AsyncIterator[TcpProxy]:
+    """A proxy in front of a port, on a free one unless another one is named."""
     proxy = TcpProxy(target)
+    proxy.port = port
     await proxy.start()
     try:
         yield proxy

@@ -1,9 +1,13 @@
-"""The public contract's snippets on database, models and protected routes, run as they are written there.
+"""The public contract's snippets on database, models, protected routes and jobs, run as they are written there.
 
 Each snippet is kept as text, because linters would rewrite it, and executed inside the function that gives it the
 names it uses. Where one uses `db` without injecting it, `db=Depends(db_connection)` is added, and nothing else.
 """
 
+import asyncio
+import os
+import shlex
+import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator
@@ -13,10 +17,10 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, Depends
 
-from app_kernel import UserIdentity
+from app_kernel import UserIdentity, get_current_user
 from app_kernel.db import db_connection
-from app_kernel.testing import KernelClient
-from tests.small_service import serving
+from app_kernel.testing import KernelClient, kernel_client
+from tests.small_service import SECRET, serving, small_app
 
 DATABASE_API = """
 # Get single entity by ID
@@ -113,6 +117,48 @@ async def delete_user(id: str, _=Depends(require_admin)):
     ...
 """
 
+DEFINING_TASKS = """
+from app_kernel import JobRegistry, JobContext
+
+registry = JobRegistry()
+
+@registry.task("send_email")
+async def send_email(payload: dict, ctx: JobContext):
+    to = payload["to"]
+    subject = payload["subject"]
+    # ... send email
+    return {"sent": True}
+
+@registry.task("process_document")
+async def process_document(payload: dict, ctx: JobContext):
+    doc_id = payload["doc_id"]
+    
+    # Access database in worker
+    async with get_db_connection() as db:
+        doc = await db.get_entity("documents", doc_id)
+        # ... process
+        await db.save_entity("documents", {**doc, "status": "processed"})
+"""  # noqa: W293 - as in the contract
+
+ENQUEUEING_JOBS = """
+from app_kernel import get_job_client
+
+@router.post("/documents/{id}/process")
+async def start_processing(id: str, user=Depends(get_current_user)):
+    client = get_job_client()
+    result = await client.enqueue(
+        "process_document",
+        {"doc_id": id},
+        user_id=user.id,
+    )
+    return {"job_id": result.job_id}
+"""
+
+RUNNING_WORKERS = """
+# Separate process
+python -m app_kernel.jobs.worker --tasks my_service.tasks
+"""
+
 
 async def run(snippet: str, **names: Any) -> dict[str, Any]:
     """Executes a snippet as the body of an async function and gives back its variables."""
@@ -127,6 +173,7 @@ async def run(snippet: str, **names: Any) -> dict[str, Any]:
 def define(snippet: str, router: APIRouter) -> dict[str, Any]:
     """Executes a snippet at the top of a module that has a router."""
     names: dict[str, Any] = {"router": router, "Depends": Depends, "db_connection": db_connection}
+    names["get_current_user"] = get_current_user
     exec(compile(snippet, "<contract>", "exec"), names)
     return names
 
@@ -209,3 +256,67 @@ async def test_what_a_route_knows_of_its_user(client: KernelClient) -> None:
     ada = await client.log_in_as("ada@example.com")
     assert isinstance(ada.user, UserIdentity)
     assert (ada.user.email, ada.user.role, ada.user.is_active) == ("ada@example.com", "user", True)
+
+
+def write_tasks(folder: Path) -> None:
+    """The contract's tasks as a module of an application, with the import that its database snippet shows."""
+    (folder / "my_service").mkdir()
+    imports = "from app_kernel.db import get_db_connection\n"
+    (folder / "my_service/tasks.py").write_text(imports + DEFINING_TASKS)
+
+
+async def processed(client: KernelClient) -> None:
+    """Somebody starts the processing of a document over HTTP, and it is done."""
+    ada = await client.log_in_as("ada@example.com")
+    document = await client.db.save_entity("documents", {"title": "a", "status": "new"})
+    answer = await ada.post(f"/documents/{document['id']}/process")
+    assert (answer.status_code, list(answer.json())) == (200, ["job_id"])
+    async with asyncio.timeout(40):
+        while (view := (await ada.get(f"/jobs/{answer.json()['job_id']}")).json())["status"] != "completed":
+            assert view["status"] in ("queued", "running"), view
+            await asyncio.sleep(0.05)
+    saved = await client.db.get_entity("documents", document["id"])
+    assert saved is not None
+    assert (saved["title"], saved["status"], saved["updated_by"]) == ("a", "processed", ada.user.id)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["redis", "sqlite"])
+async def test_jobs_with_a_worker_in_a_process_of_its_own(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    write_tasks(tmp_path)
+    router = APIRouter()
+    define(ENQUEUEING_JOBS, router)
+    file = str(tmp_path / "app.db")
+    # Without Redis a service would run its jobs itself, with the tasks that it would then have to be given.
+    settings = {"redis_url": request.getfixturevalue("redis_url")} if kind == "redis" else {"embedded_worker": False}
+    variables = {"DATABASE_PATH": file, "JWT_SECRET": SECRET, "PATH": os.environ["PATH"]}
+    variables |= {"REDIS_URL": settings["redis_url"]} if kind == "redis" else {}
+    command = shlex.split(RUNNING_WORKERS, comments=True)
+    assert command[0] == "python"
+    process = subprocess.Popen(  # noqa: ASYNC220 - it runs beside the test
+        [sys.executable, *command[1:]], cwd=tmp_path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        app = small_app(router, database_name=file, **settings)
+        async with kernel_client(app, database=None) as client:
+            await processed(client)
+    finally:
+        process.terminate()
+        printed = (await asyncio.to_thread(process.communicate, timeout=30))[0].decode()
+    assert process.returncode == 0, printed
+    assert '"event":"worker_started"' in printed
+
+
+async def test_jobs_in_a_service_that_runs_them_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tasks(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    router = APIRouter()
+    define(ENQUEUEING_JOBS, router)
+    try:
+        async with kernel_client(small_app(router, tasks="my_service.tasks"), jobs="worker") as client:
+            await processed(client)
+    finally:
+        for name in ("my_service", "my_service.tasks"):
+            sys.modules.pop(name, None)

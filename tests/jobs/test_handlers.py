@@ -10,9 +10,11 @@ from typing import Annotated, Any, Optional
 import pytest
 from pydantic import BaseModel, Field
 
-from app_kernel import DoNotRetry, JobContext, JobRegistry
+from app_kernel import DoNotRetry, JobContext, JobRegistry, get_job_client
 from app_kernel.jobs.handlers import Call
+from app_kernel.testing import kernel_client
 from tests.jobs import postponed
+from tests.small_service import small_app
 
 CTX = JobContext(job_id="j1", task_name="t")
 PAYLOAD = {"task_id": "7", "count": 3}
@@ -321,3 +323,29 @@ def test_all_of_them_can_be_registered(handler: Callable[..., Any]) -> None:
     registry = JobRegistry()
     registry.register("mine", handler)
     assert registry.tasks["mine"].handler is handler
+
+
+# A plain function that gives something to await, as decorators often are.
+
+
+async def double(payload: int) -> int:
+    """Fails for what is negative."""
+    await asyncio.sleep(0)
+    if payload < 0:
+        raise ValueError("negative")
+    return payload * 2
+
+
+def wrapped(payload: int) -> Any:
+    """Is no coroutine function itself."""
+    return double(payload)
+
+
+@pytest.mark.parametrize("handler", [wrapped, lambda payload: double(payload)])
+async def test_what_a_plain_handler_gives_to_await_is_awaited(handler: Callable[..., Any]) -> None:
+    async with kernel_client(small_app(tasks={"double": handler})) as client:
+        for payload in (4, -1):
+            await get_job_client().enqueue("double", payload, max_attempts=1)
+        done, failed = await client.jobs.drain()
+    assert (done.status, done.result) == ("completed", 8)
+    assert (failed.status, (failed.error or "").splitlines()[-1]) == ("dead", "ValueError: negative")

@@ -175,6 +175,36 @@ async def test_a_plain_handler_may_look_whether_it_is_to_end(place: JobPlace) ->
     assert seen == [True]
 
 
+@pytest.mark.parametrize(("looks", "status"), [(True, "cancelled"), (False, "completed")])
+async def test_a_plain_handler_that_returns_before_it_is_interrupted_is_done_unless_it_saw_that_it_was_to_end(
+    place: JobPlace, monkeypatch: pytest.MonkeyPatch, looks: bool, status: str
+) -> None:
+    registry = JobRegistry()
+    began, go = threading.Event(), threading.Event()
+    cancel = JobContext.cancel
+
+    def slowly(self: JobContext) -> None:
+        cancel(self)
+        go.set()
+        # The handler returns before the loop goes on to interrupt it.
+        time.sleep(0.1)
+
+    monkeypatch.setattr(JobContext, "cancel", slowly)
+
+    @registry.task("work")
+    def work(ctx: JobContext) -> str:
+        began.set()
+        go.wait(10)
+        return "left" if looks and ctx.cancelled else "done"
+
+    async with place.working(registry) as jobs:
+        made = await jobs.enqueue("work")
+        await asyncio.to_thread(began.wait, 10)
+        await jobs.cancel(made.job_id)
+        view = await finished(jobs, made.job_id, 8)
+    assert (view.status, view.result) == (status, None if looks else "done")
+
+
 async def test_what_cannot_be_cancelled_or_retried_says_so(place: JobPlace) -> None:
     registry = JobRegistry()
 

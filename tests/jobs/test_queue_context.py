@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import APIRouter, Depends
 
-from app_kernel import JobContext, JobRegistry, UserIdentity, acting_as, get_current_user, get_job_client
+from app_kernel import JobContext, JobRegistry, UserIdentity, acting_as, get_current_user, get_job_client, get_logger
 from app_kernel.core.context import current_context
 from app_kernel.db import get_db_connection
 from tests.jobs.making import finished, ran
@@ -154,8 +154,6 @@ async def test_a_handler_is_told_everything_of_its_job(place: JobPlace) -> None:
 async def test_the_lines_of_a_job_carry_its_request(
     place: JobPlace, service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from app_kernel import get_logger
-
     @service.registry.task("say")
     async def say() -> None:
         get_logger("mine").info("said_by_the_handler")

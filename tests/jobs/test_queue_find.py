@@ -121,11 +121,13 @@ async def test_a_page_goes_on_after_a_job_that_fits_no_longer(backend: Backend) 
     assert await found(backend, status="dead", before="c") == ["b", "a"]
 
 
-async def test_a_page_may_begin_after_a_job_of_somebody_else(backend: Backend) -> None:
+async def test_a_users_page_does_not_begin_after_a_job_of_somebody_else(backend: Backend) -> None:
     for id, user in (("a", "ada"), ("b", "bob"), ("c", "ada"), ("d", "bob")):
         await enqueue(backend, id, user_id=user)
-    assert await found(backend, user_id="ada", before="d") == ["c", "a"]
-    assert await found(backend, user_id="ada", before="b") == ["a"]
+    # Else it would tell when that one came.
+    assert await found(backend, user_id="ada", before="d") == []
+    assert await found(backend, user_id="ada", before="c") == ["a"]
+    assert await found(backend, before="d") == ["c", "b", "a"]
 
 
 async def test_a_page_after_an_unknown_job_is_empty(backend: Backend) -> None:

@@ -80,7 +80,9 @@ async def test_no_more_jobs_of_a_queue_run_at_a_time_than_it_has_places(place: J
         registry.register(f"work_{queue}", work, queue=queue)
     settings: dict[str, Any] = {"worker_queues": ["one:1", "two:2", "rest"], "worker_concurrency": 4}
     async with place.working(registry, **settings) as jobs:
-        made = [each for queue in ("one", "two", "rest") for each in await jobs.enqueue_many(f"work_{queue}", [None] * 9)]
+        made = [
+            each for queue in ("one", "two", "rest") for each in await jobs.enqueue_many(f"work_{queue}", [None] * 9)
+        ]
         views = await all_finished(jobs, [each.job_id for each in made])
     assert {view.status for view in views} == {"completed"}
     assert most == {"one": 1, "two": 2, "rest": 4}

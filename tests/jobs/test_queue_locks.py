@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 
 from app_kernel import JobRegistry
@@ -12,8 +13,9 @@ from app_kernel.jobs import JobClient, get_job_client
 from app_kernel.jobs.queues.backend import Backend
 from app_kernel.jobs.queues.database import DatabaseBackend
 from app_kernel.jobs.queues.settling import Settler
+from app_kernel.jobs.queues.statements import CANCEL_RUNNING
 from app_kernel.jobs.upkeep import LOOKS, Upkeep
-from tests.jobs.making import claim, claim_ids, enqueue, new, standing
+from tests.jobs.making import claim, claim_ids, end, enqueue, new, standing
 from tests.jobs.places import PLACES, JobPlace
 from tests.jobs.waiting import until
 
@@ -29,6 +31,34 @@ async def postgres() -> AsyncIterator[JobPlace]:
     """Only there is a lock one of rows: SQLite has one for all, and Redis none."""
     async with PLACES["postgres"]() as place:
         yield place
+
+
+@asynccontextmanager
+async def planned_badly(place: JobPlace) -> AsyncIterator[None]:
+    """Inside the block PostgreSQL joins rows in the one way that looks for the inner ones again for each outer one.
+
+    It takes that way by itself where it believes that a table has next to no rows.
+    """
+    address = place.database_url.partition("?")[0]
+    connection = await asyncpg.connect(address)
+    name = await connection.fetchval("SELECT current_database()")
+    ways = [f"enable_{way}" for way in ("hashjoin", "mergejoin", "hashagg", "sort", "material", "memoize")]
+    try:
+        for way in ways:
+            await connection.execute(f"ALTER DATABASE {name} SET {way} = off")
+        yield
+    finally:
+        for way in ways:
+            await connection.execute(f"ALTER DATABASE {name} RESET {way}")
+        await connection.close()
+
+
+async def test_a_claim_begins_no_more_jobs_than_asked_for_whatever_the_planner_does(postgres: JobPlace) -> None:
+    async with planned_badly(postgres), postgres.backend() as worker:
+        await worker.enqueue([new(f"j{n}") for n in range(10)])
+        assert await claim_ids(worker, 1) == ["j0"]
+        assert await claim_ids(worker, 2) == ["j1", "j2"]
+        assert (await worker.figures()).counts == {("default", "running"): 3, ("default", "queued"): 7}
 
 
 @asynccontextmanager
@@ -69,6 +99,26 @@ async def test_a_worker_does_not_spin_on_a_due_job_that_a_transaction_holds(
         monkeypatch.setattr(DatabaseBackend, "_fetch", counted)
         await asyncio.sleep(0.5)
     assert 0 < looks < 30
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgres"])
+async def test_a_job_that_begins_and_waits_again_while_it_is_being_cancelled_is_cancelled(name: str) -> None:
+    async with PLACES[name]() as place, place.backend() as backend, place.backend() as worker:
+        assert isinstance(backend, DatabaseBackend)
+        await enqueue(worker, "a")
+        (row,) = await claim(worker)
+        run = backend._db.run
+        settled: list[set[str]] = []
+
+        async def slow(sql: str, params: Any = ()) -> Any:
+            if sql == CANCEL_RUNNING and not settled:
+                settled.append(await worker.settle([end(row, "scheduled", delay=60.0)]))
+            return await run(sql, params)
+
+        backend._db.run = slow  # type: ignore[method-assign]  # the moment between two statements
+        assert await backend.cancel("a") == "cancelled"
+        assert settled == [{"a"}]
+        assert (await standing(backend, "a")).status == "cancelled"
 
 
 async def test_a_running_job_that_a_transaction_holds_stops_the_beats_of_no_other(postgres: JobPlace) -> None:

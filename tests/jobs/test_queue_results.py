@@ -62,7 +62,7 @@ async def test_progress_of_a_plain_handler_is_written_down_with_the_beats(
 
         await until(seen)
         over.set()
-        await finished(jobs, made.job_id)
+        assert (await finished(jobs, made.job_id)).progress == 1.0
 
 
 @pytest.mark.parametrize("bad", [(-0.1, None), (1.1, None), (float("nan"), None), (True, None), ("1", None), (1, 5)])

@@ -1,5 +1,4 @@
-"""The end of an attempt counts once, and only from who has the job; what follows from it happens with it or not at all.
-"""
+"""The end of an attempt counts once, and only from who has the job; what follows from it happens with it, or never."""
 
 from collections.abc import Callable
 from typing import Any

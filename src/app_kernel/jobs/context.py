@@ -1,6 +1,5 @@
 """What a handler is told of the job that it runs."""
 
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -17,8 +16,8 @@ class JobContext:
     """The running job. Made by the worker; a test may make one: `JobContext(task_name="send_email")`."""
 
     __slots__ = (
-        "_cancelled", "_report", "attempt", "enqueued_at", "job_id", "latest", "max_attempts", "metadata", "queue_name",
-        "request_id", "started_at", "task_name", "traceparent", "user_id", "workspace_id",
+        "_cancelled", "_report", "attempt", "enqueued_at", "has_noticed", "job_id", "latest", "max_attempts", "metadata",
+        "queue_name", "request_id", "started_at", "task_name", "traceparent", "user_id", "workspace_id",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - what is known of a job, all optional
@@ -58,12 +57,16 @@ class JobContext:
         self.latest: tuple[float, str | None] | None = None
         """What `report_progress` said last and nobody has written down yet."""
         self._report = report
-        self._cancelled = threading.Event()
+        self._cancelled = False
+        self.has_noticed = False
+        """Whether the handler looked at `cancelled` and saw that it is to end."""
 
     @property
     def cancelled(self) -> bool:
         """Whether the job was asked to end. An async handler is cancelled; a plain one may look here in its loops."""
-        return self._cancelled.is_set()
+        if self._cancelled:
+            self.has_noticed = True
+        return self.has_noticed
 
     async def progress(self, fraction: float, text: str | None = None) -> None:
         """Keeps how far the job is, from 0 to 1, where GET /jobs/{id} shows it. Raises InvalidJob."""
@@ -79,7 +82,7 @@ class JobContext:
 
     def cancel(self) -> None:
         """Sets `cancelled`; called by the worker, and by tests."""
-        self._cancelled.set()
+        self._cancelled = True
 
 
 def check_progress(fraction: float, text: str | None) -> None:

@@ -81,7 +81,8 @@ class Executor:
             if not call.is_async:
                 thread = HandlerThread(bound, job.function)
                 given = await thread.result()
-                job.is_done = thread.was_interrupted
+                # One that saw that it was to end has left its work where it was.
+                job.is_done = thread.was_interrupted and not ctx.has_noticed
                 # A plain wrapper around an async function gives what is still to be awaited.
                 return await given if isawaitable(given) else given
             running = asyncio.current_task()

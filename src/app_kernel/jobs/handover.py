@@ -17,6 +17,7 @@ from app_kernel.core.errors import Unavailable
 from app_kernel.core.jobs import FINISHED, JOB_TOPIC
 from app_kernel.core.outbox import Message
 from app_kernel.core.ports import Lease, Statements
+from app_kernel.jobs.queues.backend import reason_of
 from app_kernel.jobs.queues.redis import RedisBackend
 from app_kernel.jobs.records import NewJob
 
@@ -93,7 +94,7 @@ class Handovers:
                 except Exception as exc:  # noqa: BLE001 - it is tried again, and nothing is forgotten meanwhile
                     if not told:
                         shown = None if isinstance(exc, Unavailable) else exc
-                        reason = f"{type(exc).__name__}: {exc}"
+                        reason = reason_of(exc)
                         _log.warning("job_handover_waits", extra={"reason": reason}, exc_info=shown)
                     told, more = True, False
                 await asyncio.sleep(PAGE_SECONDS if more else LOOK_SECONDS)

@@ -12,7 +12,7 @@ from app_kernel.core import clock
 from app_kernel.core.errors import Unavailable
 from app_kernel.core.jobs import Task
 from app_kernel.jobs.cron import next_time
-from app_kernel.jobs.queues.backend import Backend
+from app_kernel.jobs.queues.backend import Backend, reason_of
 from app_kernel.jobs.records import Body, NewJob
 
 LONGEST_SLEEP = 20.0
@@ -39,7 +39,7 @@ class Schedule:
             except Exception as exc:  # noqa: BLE001 - it is tried again, and no other run is to be missed for it
                 if not told:
                     shown = None if isinstance(exc, Unavailable) else exc
-                    reason = f"{type(exc).__name__}: {exc}"
+                    reason = reason_of(exc)
                     _log.warning("job_schedule_waits", extra={"reason": reason}, exc_info=shown)
                 told = True
                 seconds = RETRY_SECONDS

@@ -15,7 +15,7 @@ from app_kernel.core import clock
 from app_kernel.core.errors import Unavailable
 from app_kernel.core.events import JobFinished
 from app_kernel.core.jobs import DEAD_TTL, Task
-from app_kernel.jobs.queues.backend import PRUNED_AT_ONCE, Backend
+from app_kernel.jobs.queues.backend import PRUNED_AT_ONCE, Backend, reason_of
 from app_kernel.jobs.queues.base import UNKNOWN, Emit, KernelJob, followups, most_attempts
 from app_kernel.jobs.queues.settling import Settler
 from app_kernel.jobs.records import Body, JobRow, Outcome
@@ -51,6 +51,8 @@ class Upkeep:
         self._tasks = tasks
         self._emit = emit
         self._settler = settler
+        self._away: set[Callable[[], Awaitable[None]]] = set()
+        """The loops for which the queue is away."""
         self._asked = asyncio.Event()
         """Somebody cancelled a running job."""
         self._seen: dict[tuple[str, str], tuple[int, int]] = {}
@@ -95,12 +97,17 @@ class Upkeep:
             try:
                 await work()
                 told = False
+                self._away.discard(work)
             except Exception as exc:  # noqa: BLE001 - it is tried again, and a worker outlives whatever it was
                 failed()
-                if not told:
-                    shown = None if isinstance(exc, Unavailable) else exc
-                    _log.warning("job_upkeep_waits", extra={"reason": f"{type(exc).__name__}: {exc}"}, exc_info=shown)
+                is_away = isinstance(exc, Unavailable)
+                # One of the loops says it for all of them.
+                if not told and not (is_away and self._away):
+                    shown = None if is_away else exc
+                    _log.warning("job_upkeep_waits", extra={"reason": reason_of(exc)}, exc_info=shown)
                 told = True
+                if is_away:
+                    self._away.add(work)
 
     def _held(self) -> list[tuple["QueueWorker", KernelJob]]:
         return [(worker, job) for worker in self._workers.values() for job in worker.kernel_queue.held.values()]

@@ -35,6 +35,7 @@ from app_kernel.jobs.feature import jobs_of
 from app_kernel.jobs.hosting import queues_of
 from app_kernel.jobs.registry import collect_tasks
 from app_kernel.logs import configure_logging, get_logger
+from app_kernel.problems import HANDLERS
 from app_kernel.service.address_check import find_address_problems
 from app_kernel.service.create import compose, make_kernel
 from app_kernel.service.headless import opened_kernel
@@ -133,7 +134,7 @@ def _probes(kernel: Kernel) -> ASGIApp:
         if feature.unprefixed and feature.router is not None
         for route in feature.router.routes
     ]
-    app = Starlette(routes=routes)
+    app = Starlette(routes=routes, exception_handlers=HANDLERS)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         enter_context(Context(kernel=kernel))

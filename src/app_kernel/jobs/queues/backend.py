@@ -13,6 +13,13 @@ from app_kernel.jobs.records import Claims, Enqueued, JobFilter, JobRow, NewJob,
 PRUNED_AT_ONCE = 500
 
 
+def reason_of(exc: BaseException) -> str:
+    """Why something failed, for a log line: in the words of what is underneath, where they are known."""
+    cause = exc.__cause__ or exc
+    told = f"{type(exc).__name__}: " if cause is not exc else ""
+    return f"{told}{type(cause).__name__}: {cause}"
+
+
 class Backend(ABC):
     """All queues of one service. Its verbs raise Unavailable while it is away."""
 

@@ -27,6 +27,8 @@ from app_kernel.jobs.queues.settling import Settler
 from app_kernel.jobs.records import Body, Followup, JobRow, NewJob, Outcome, loaded, raised
 
 LONGEST_ERROR = 16_000
+RUN_TTL = 3600.0
+"""For how long a run of a schedule is kept at least, so that no worker whose clock is behind enqueues it again."""
 UNKNOWN = "unknown"
 """What figures call a task that this worker does not know."""
 UNKNOWN_DELAY = 5.0
@@ -212,6 +214,8 @@ class KernelQueue(Queue):
         ttl = DEAD_TTL
         if status == "completed" and job.task is not None:
             ttl = job.task.result_ttl
+            if job.body is not None and job.body.cron is not None:
+                ttl = max(ttl, RUN_TTL)
         return Outcome(
             id=job.key,
             token=job.row.token or "",

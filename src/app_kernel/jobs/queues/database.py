@@ -170,12 +170,12 @@ class DatabaseBackend(Backend):
             raise JobConflict("Another unfinished job has the unique key of this one.") from None
         if not rows:
             return None
-        self._db.signal(_channel(str(rows[0][0])))
+        self._db.after_commit(lambda: self._wake({str(rows[0][0])}))
         return "queued"
 
     async def pause(self, queue: str, paused: bool) -> None:
         await self._db.run(sql.PAUSE, (queue, int(paused)))
-        self._db.signal(_channel(queue))
+        self._db.after_commit(lambda: self._wake({queue}))
 
     async def prune(self) -> int:
         if not await self._fetch(sql.IS_EXPIRED, self._now()):

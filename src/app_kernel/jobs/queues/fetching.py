@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from app_kernel.core.errors import Unavailable
-from app_kernel.jobs.queues.backend import Backend
+from app_kernel.jobs.queues.backend import Backend, reason_of
 from app_kernel.jobs.records import JobRow, Outcome
 
 POLL_SECONDS = 1.0
@@ -154,12 +154,12 @@ class Fetcher(Generic[J]):
 
     def _hand_out(self, row: JobRow) -> None:
         job = self._begin(row)
-        while self._waiting:
+        while self._waiting and not self._stopped:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(job)
                 return
-        # Whoever wanted it was cancelled meanwhile.
+        # Whoever wanted it was cancelled meanwhile, or the worker stops and begins nothing more.
         self._refuse(job)
 
     def _refuse(self, job: J) -> None:
@@ -178,7 +178,7 @@ class Fetcher(Generic[J]):
         if not isinstance(exc, Unavailable):
             self.trouble = f"claiming from {self._queue} fails: {type(exc).__name__}"
         if failures == 1:
-            told = {"queue": self._queue, "reason": f"{type(exc).__name__}: {exc}"}
+            told = {"queue": self._queue, "reason": reason_of(exc)}
             _log.warning("job_queue_away", extra=told, exc_info=None if isinstance(exc, Unavailable) else exc)
         seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
         with suppress(TimeoutError):

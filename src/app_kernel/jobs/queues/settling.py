@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 from app_kernel.core.errors import Unavailable
-from app_kernel.jobs.queues.backend import Backend
+from app_kernel.jobs.queues.backend import Backend, reason_of
 from app_kernel.jobs.records import Outcome
 
 MOST_AT_ONCE = 128
@@ -93,7 +93,7 @@ class Settler:
             except Unavailable as exc:
                 failures += 1
                 if failures == 1:
-                    _log.warning("job_settle_waits", extra={"reason": f"{type(exc).__name__}: {exc}"})
+                    _log.warning("job_settle_waits", extra={"reason": reason_of(exc)})
                 await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 10)))
 
     def _tell_failure(self, batch: list[End], exc: BaseException) -> None:

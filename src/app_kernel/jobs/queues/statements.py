@@ -11,7 +11,10 @@ _NOW = {
     "sqlite": "CAST(? AS REAL)",
     "postgres": "COALESCE(CAST(? AS DOUBLE PRECISION), CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS FLOAT8))",
 }
-_SKIP = {"sqlite": "", "postgres": " FOR UPDATE SKIP LOCKED"}
+_FIRST = {"sqlite": "IN (", "postgres": "= ANY(ARRAY("}
+_LAST = {"sqlite": ")", "postgres": " FOR UPDATE SKIP LOCKED))"}
+"""Around a choice of rows with a limit. PostgreSQL makes an array once, while it may choose anew for each row that it
+compares with a plain IN, and so take more than the limit."""
 _TEXT = {"sqlite": "TEXT", "postgres": 'TEXT COLLATE "C"'}
 _SEQ = {
     "sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT",
@@ -71,16 +74,16 @@ FIND_EXISTING = (
 )
 NEXT_DUE = "SELECT MIN([due]) - {now} FROM [kernel_jobs] WHERE [queue] = ? AND [status] = 'scheduled'"
 PROMOTE = (
-    "UPDATE [kernel_jobs] SET [status] = 'queued' WHERE [seq] IN (SELECT [seq] FROM [kernel_jobs]"
-    " WHERE [queue] = ? AND [status] = 'scheduled' AND [due] <= {now} ORDER BY [due] LIMIT 1000{skip}) RETURNING [seq]"
+    "UPDATE [kernel_jobs] SET [status] = 'queued' WHERE [seq] {first}SELECT [seq] FROM [kernel_jobs]"
+    " WHERE [queue] = ? AND [status] = 'scheduled' AND [due] <= {now} ORDER BY [due] LIMIT 1000{last} RETURNING [seq]"
 )
 IS_WAITING = "SELECT 1 FROM [kernel_jobs] WHERE [queue] = ? AND [status] = 'queued' LIMIT 1"
 CLAIM = (
     "UPDATE [kernel_jobs] SET [status] = 'running', [attempts] = [attempts] + 1, [token] = ?, [worker] = ?, [beat] = 0,"
-    " [cancel] = 0, [progress] = 0, [progress_text] = NULL, [started_at] = {now} WHERE [seq] IN ("
+    " [cancel] = 0, [progress] = 0, [progress_text] = NULL, [started_at] = {now} WHERE [seq] {first}"
     "SELECT [seq] FROM [kernel_jobs] WHERE [queue] = ? AND [status] = 'queued' AND NOT EXISTS"
     " (SELECT 1 FROM [kernel_job_queues] WHERE [name] = ? AND [paused] = 1)"
-    f" ORDER BY [rank], [due], [seq] LIMIT ?{{skip}}) RETURNING [seq], {_SELECTED}"
+    f" ORDER BY [rank], [due], [seq] LIMIT ?{{last}} RETURNING [seq], {_SELECTED}"
 )
 IS_SETTLED = "SELECT 1 FROM [kernel_jobs] WHERE [id] = ? AND [token] = ? AND [status] IN (?, ?)"
 UNCLAIM = (
@@ -108,8 +111,8 @@ PAUSE = (
 )
 PAUSED = "SELECT [name] FROM [kernel_job_queues] WHERE [paused] = 1 ORDER BY [name]"
 PRUNE = (
-    "DELETE FROM [kernel_jobs] WHERE [seq] IN (SELECT [seq] FROM [kernel_jobs] WHERE [expires_at] <= {now}"
-    " ORDER BY [expires_at] LIMIT ?{skip}) RETURNING [seq]"
+    "DELETE FROM [kernel_jobs] WHERE [seq] {first}SELECT [seq] FROM [kernel_jobs] WHERE [expires_at] <= {now}"
+    " ORDER BY [expires_at] LIMIT ?{last} RETURNING [seq]"
 )
 IS_EXPIRED = "SELECT 1 FROM [kernel_jobs] WHERE [expires_at] <= {now} LIMIT 1"
 COUNTS = (
@@ -141,7 +144,8 @@ def create(backend: str) -> list[str]:
 @lru_cache(maxsize=256)
 def spell(sql: str, backend: str) -> str:
     """A statement of this module for a database."""
-    return sql.replace("{now}", _NOW[backend]).replace("{skip}", _SKIP[backend])
+    words = sql.replace("{now}", _NOW[backend])
+    return words.replace("{first}", _FIRST[backend]).replace("{last}", _LAST[backend])
 
 
 @lru_cache(maxsize=64)
