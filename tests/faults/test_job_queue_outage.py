@@ -18,6 +18,7 @@ from app_kernel.redis_wire import create_redis
 from tests.faults.durable_redis import DurableRedis, durable_redis
 from tests.faults.job_fleet import job_fleet
 from tests.faults.job_places import FaultPlace, fault_place
+from tests.faults.outbox_feature import look
 from tests.faults.tcp_proxy import HOST, tcp_proxy
 from tests.jobs.places import JobPlace
 from tests.jobs.waiting import until
@@ -80,6 +81,29 @@ async def test_while_redis_is_down_enqueueing_is_an_error_and_a_transaction_stil
         # The same request, made again as its client is told to.
         assert (await client.post("/tasks?id=asked")).status_code == 200
         assert len(await jobs.list_jobs()) == 3
+
+
+@pytest.mark.acceptance("JB3")
+async def test_a_job_on_its_way_waits_for_a_queue_that_is_not_open_yet(
+    redis_place: FaultPlace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A relay begins before the queue of its service is open, and must not give up a message for that."""
+    async with jobs_at(redis_place).service(registry, router) as client:
+        jobs = get_job_client()
+        async with client.db.transaction():
+            await jobs.enqueue("note", {"id": "early"}, job_id="early")
+            backend = jobs.backend
+            jobs.attach(None)
+        await until(lambda: has_told(caplog, "receiver_away", "message_failed"))
+        waiting = await asyncio.to_thread(look, redis_place.database_url, "SELECT attempts FROM kernel_outbox")
+        jobs.attach(backend)
+        assert waiting == [(0,)]
+        await until(lambda: jobs.get("early"))
+    assert "message_failed" not in caplog.messages
+
+
+async def has_told(caplog: pytest.LogCaptureFixture, *events: str) -> bool:
+    return any(event in caplog.messages for event in events)
 
 
 @pytest.mark.acceptance("JB3")

@@ -66,6 +66,8 @@ class Run:
             assert time.monotonic() < deadline, said(log)
             await asyncio.sleep(0.05)
         await self.end(process, log)
+        dead = await asyncio.to_thread(look, self._place.database_url, "SELECT id, reason FROM kernel_dead_letters")
+        assert not dead, f"the relay gave jobs up: {dead}"
 
     def rows(self) -> set[str]:
         """The rows there are."""

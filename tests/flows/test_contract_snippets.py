@@ -265,7 +265,7 @@ def write_tasks(folder: Path) -> None:
     (folder / "my_service/tasks.py").write_text(imports + DEFINING_TASKS)
 
 
-async def processed(client: KernelClient) -> None:
+async def assert_processed(client: KernelClient) -> None:
     """Somebody starts the processing of a document over HTTP, and it is done."""
     ada = await client.log_in_as("ada@example.com")
     document = await client.db.save_entity("documents", {"title": "a", "status": "new"})
@@ -301,7 +301,7 @@ async def test_jobs_with_a_worker_in_a_process_of_its_own(
     try:
         app = small_app(router, database_name=file, **settings)
         async with kernel_client(app, database=None) as client:
-            await processed(client)
+            await assert_processed(client)
     finally:
         process.terminate()
         printed = (await asyncio.to_thread(process.communicate, timeout=30))[0].decode()
@@ -316,7 +316,7 @@ async def test_jobs_in_a_service_that_runs_them_itself(tmp_path: Path, monkeypat
     define(ENQUEUEING_JOBS, router)
     try:
         async with kernel_client(small_app(router, tasks="my_service.tasks"), jobs="worker") as client:
-            await processed(client)
+            await assert_processed(client)
     finally:
         for name in ("my_service", "my_service.tasks"):
             sys.modules.pop(name, None)

@@ -84,7 +84,7 @@ async def by_hand() -> AsyncIterator[tuple[KernelClient, RedisHand]]:
             yield client, RedisHand(backend)
 
 
-async def others_run() -> None:
+async def assert_others_run() -> None:
     """Jobs that are as they should be run, one after another and together."""
     jobs = get_job_client()
     assert (await ran(jobs, "good", 1)).result == 1
@@ -92,7 +92,7 @@ async def others_run() -> None:
     assert [(await finished(jobs, each.job_id)).status for each in made] == ["completed"] * 20
 
 
-async def everybody_is_shown(client: KernelClient) -> None:
+async def assert_everybody_is_shown(client: KernelClient) -> None:
     """Lists, figures and routes still answer."""
     root = await client.log_in_as("root@example.com", role="admin")
     answer = await root.get("/jobs?limit=200")
@@ -127,12 +127,12 @@ BODIES = {
 async def test_a_body_that_the_kernel_did_not_write_makes_a_job_dead(kind: str) -> None:
     async with by_hand() as (client, hand):
         await hand.put("bad", body=BODIES[kind], max_attempts=5)
-        await others_run()
+        await assert_others_run()
         view = await finished(get_job_client(), "bad")
         assert (view.status, view.attempt, view.payload) == ("dead", 1, None)
         assert view.error is not None
         assert "The job is malformed: its body is no JSON that the kernel wrote" in view.error
-        await everybody_is_shown(client)
+        await assert_everybody_is_shown(client)
     assert "never" not in called
 
 
@@ -181,7 +181,7 @@ async def test_a_job_with_a_spoilt_field_ends_and_is_shown(kind: str) -> None:
     async with by_hand() as (client, hand):
         # A task that is unknown waits for somebody who knows it, so it is tried once here.
         await hand.put("bad", **{"task": "good", "body": '{"has_own_attempts":true}', **SPOILT[kind]})
-        await others_run()
+        await assert_others_run()
         jobs = get_job_client()
 
         async def settled() -> JobView | None:
@@ -191,7 +191,7 @@ async def test_a_job_with_a_spoilt_field_ends_and_is_shown(kind: str) -> None:
         view = await until(settled)
         assert view is not None
         assert view.status in ("completed", "dead", "scheduled")
-        await everybody_is_shown(client)
+        await assert_everybody_is_shown(client)
         assert await jobs.list_jobs() != []
 
 
@@ -205,10 +205,10 @@ async def test_a_spoilt_job_that_runs_again_harms_nobody_either(kind: str) -> No
         await hand.put(
             "bad", **{"task": "later", "body": '{"has_own_attempts":true}', "max_attempts": 2, **SPOILT[kind]}
         )
-        await others_run()
+        await assert_others_run()
         await until(lambda: get_job_client().list_jobs(status="dead"))
-        await others_run()
-        await everybody_is_shown(client)
+        await assert_others_run()
+        await assert_everybody_is_shown(client)
 
 
 @pytest.mark.acceptance("JB9")
@@ -218,9 +218,9 @@ async def test_a_scheduled_job_with_a_spoilt_field_does_not_stop_its_queue(kind:
         await hand.put("bad", score=-1, **{"task": "good", **SPOILT[kind], "status": "scheduled"})
         await hand.redis.zrem(f"{hand.prefix}ready:default", f"{1:015d}:bad")
         await hand.redis.zadd(f"{hand.prefix}scheduled:default", {"bad": 1, "nobody": 2, b"\xff": 3})
-        await others_run()
+        await assert_others_run()
         assert (await ran(get_job_client(), "good", 7, delay_seconds=0.05)).result == 7
-        await everybody_is_shown(client)
+        await assert_everybody_is_shown(client)
         view = await get_job_client().get("bad")
         assert view is not None
         assert view.status != "scheduled" or view.attempt > 0
@@ -236,13 +236,13 @@ async def test_what_stands_in_a_queue_and_is_no_job_is_put_aside_and_told(caplog
             await fill(f"{hand.prefix}job:{name}", "x")
             await hand.redis.zadd(f"{hand.prefix}all", {name: 1})
             await hand.queue(f"{1:015d}:{name}")
-        await others_run()
+        await assert_others_run()
         aside = await hand.aside()
         for name in ("text", "list", "set"):
             assert await get_job_client().get(name) is None
             assert f"{1:015d}:{name}".encode() in aside
         assert {member if isinstance(member, bytes) else member.encode() for member in members} <= set(aside)
-        await everybody_is_shown(client)
+        await assert_everybody_is_shown(client)
     told = [record for record in caplog.records if record.message == "job_malformed"]
     assert len(told) == len(members) + 3
 
@@ -250,7 +250,7 @@ async def test_what_stands_in_a_queue_and_is_no_job_is_put_aside_and_told(caplog
 async def test_of_what_is_put_aside_only_the_latest_thousand_are_kept() -> None:
     async with by_hand() as (_, hand):
         await hand.redis.zadd(f"{hand.prefix}ready:default", {f"x{number}": -1 for number in range(1500)})
-        await others_run()
+        await assert_others_run()
         assert len(await hand.aside()) == 1000
 
 
@@ -262,9 +262,9 @@ async def test_keys_of_another_kind_than_the_queues_stop_nobody_else() -> None:
         await hand.redis.zadd(f"{hand.prefix}dead:default", {"nobody": 1})
         await hand.redis.sadd(f"{hand.prefix}queues", "a b", b"\xff")
         await hand.redis.hset(f"{hand.prefix}unique", "k", "nobody")
-        await others_run()
+        await assert_others_run()
         assert (await ran(get_job_client(), "good", 3, unique_key="k")).result == 3
-        await everybody_is_shown(client)
+        await assert_everybody_is_shown(client)
 
 
 @pytest.mark.slow
@@ -312,13 +312,13 @@ async def test_a_row_with_a_body_of_no_kind_becomes_a_dead_job(place: JobPlace) 
     async with place.service(TASKS, jobs="worker") as client:
         for kind, body in bodies.items():
             await insert(place, id=kind, body=body, task="never", max_attempts=5)
-        await others_run()
+        await assert_others_run()
         for kind in bodies:
             view = await finished(get_job_client(), kind)
             assert (kind, view.status, view.attempt) == (kind, "dead", 1)
             assert view.error is not None
             assert "its body is no JSON that the kernel wrote" in view.error
-        await everybody_is_shown(client)
+        await assert_everybody_is_shown(client)
     assert "never" not in called
 
 
@@ -342,10 +342,10 @@ WRONG_KINDS: dict[str, dict[str, Any]] = {
 async def test_sqlite_holds_anything_in_any_column_and_the_worker_lives_with_it(kind: str) -> None:
     async with sqlite() as place, place.service(TASKS, jobs="worker") as client:
         await insert(place, **{"body": '{"has_own_attempts":true}', **WRONG_KINDS[kind]})
-        await others_run()
+        await assert_others_run()
         view = await until(lambda: _ended(get_job_client()))
         assert view.status in ("completed", "dead", "scheduled")
-        await everybody_is_shown(client)
+        await assert_everybody_is_shown(client)
 
 
 async def _ended(jobs: Any) -> Any:
@@ -359,8 +359,8 @@ async def _ended(jobs: Any) -> Any:
 async def test_a_row_that_no_worker_would_write_stops_nobody(place: JobPlace, spoilt: dict[str, Any]) -> None:
     async with place.service(TASKS, jobs="worker") as client:
         await insert(place, **spoilt)
-        await others_run()
-        await everybody_is_shown(client)
+        await assert_others_run()
+        await assert_everybody_is_shown(client)
 
 
 # Names are looked up among the registered tasks, and nowhere else.
@@ -382,12 +382,12 @@ async def test_an_unknown_task_is_never_imported_whatever_its_name(place: JobPla
             await RedisHand(backend).put("bad", task=name, body=body)
         else:
             await insert(place, task=name, body=body)
-        await others_run()
+        await assert_others_run()
         view = await finished(get_job_client(), "bad")
         assert (view.status, view.task_name) == ("dead", name)
         assert view.error is not None
         assert f"No task is named {name!r} in this worker" in view.error
-        await everybody_is_shown(client)
+        await assert_everybody_is_shown(client)
     assert "never" not in called
     assert not os.path.exists(marker)  # noqa: ASYNC240, PTH110 - one look
     assert MODULE_THAT_NOBODY_NEEDS not in set(sys.modules) - before

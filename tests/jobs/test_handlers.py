@@ -341,7 +341,7 @@ def wrapped(payload: int) -> Any:
     return double(payload)
 
 
-@pytest.mark.parametrize("handler", [wrapped, lambda payload: double(payload)])
+@pytest.mark.parametrize("handler", [wrapped, lambda payload, ctx: double(payload)])
 async def test_what_a_plain_handler_gives_to_await_is_awaited(handler: Callable[..., Any]) -> None:
     async with kernel_client(small_app(tasks={"double": handler})) as client:
         for payload in (4, -1):

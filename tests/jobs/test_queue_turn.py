@@ -5,10 +5,9 @@ from collections import Counter
 
 import pytest
 
-from app_kernel.core.clock import frozen
 from app_kernel.jobs.queues.backend import Backend
 from app_kernel.jobs.records import Outcome
-from tests.jobs.making import NOON, claim, claim_ids, end, enqueue, new, standing, started
+from tests.jobs.making import claim, claim_ids, end, enqueue, new, standing, started
 from tests.jobs.places import JobPlace
 
 
@@ -50,44 +49,6 @@ async def test_a_turn_whose_answer_was_lost_may_be_made_again(backend: Backend) 
         accepted, claims = await backend.turn([end(row)], "default", 1, "worker")
         assert accepted == {"a"}
         assert [each.id for each in claims.jobs] == [expected]
-
-
-async def test_what_follows_from_an_end_may_begin_with_it(backend: Backend) -> None:
-    # Once Redis knows the script; before that, the end comes after the beginning.
-    await backend.settle([])
-    row = await started(backend, "a")
-    outcome = end(row, followups=[new("after"), new("later", delay=60.0)])
-    accepted, claims = await backend.turn([outcome], "default", 5, "worker")
-    assert accepted == {"a"}
-    assert [each.id for each in claims.jobs] == ["after"]
-    assert (await standing(backend, "later")).status == "scheduled"
-
-
-async def test_a_job_that_fails_may_be_the_next_one_itself(backend: Backend) -> None:
-    await backend.settle([])
-    row = await started(backend, "a")
-    accepted, claims = await backend.turn([end(row, "queued", error="again")], "default", 1, "worker")
-    assert accepted == {"a"}
-    assert [(each.id, each.attempts, each.error) for each in claims.jobs] == [("a", 2, "again")]
-    assert claims.jobs[0].token != row.token
-
-
-async def test_a_turn_brings_what_became_due_and_nothing_else(backend: Backend) -> None:
-    with frozen(NOON) as clock:
-        row = await started(backend, "a")
-        await backend.enqueue([new("in 5", delay=5.0), new("in 60", delay=60.0)])
-        clock.advance(10)
-        _, claims = await backend.turn([end(row)], "default", 5, "worker")
-        assert [each.id for each in claims.jobs] == ["in 5"]
-        assert claims.next_due == pytest.approx(50, abs=0.01)
-
-
-async def test_a_turn_begins_nothing_of_a_paused_queue(backend: Backend) -> None:
-    row = await started(backend, "a")
-    await enqueue(backend, "b")
-    await backend.pause("default", True)
-    accepted, claims = await backend.turn([end(row)], "default", 5, "worker")
-    assert (accepted, list(claims.jobs)) == ({"a"}, [])
 
 
 async def test_many_who_take_turns_run_each_job_once(place: JobPlace, backend: Backend) -> None:

@@ -11,6 +11,7 @@ import pytest
 from app_kernel import ConfigurationError, JobRegistry, create_service
 from app_kernel.core.jobs import Task
 from app_kernel.jobs import collect_tasks
+from app_kernel.jobs.registry import LONGEST_KEPT
 from tests.small_service import SECRET, small_app
 
 
@@ -113,9 +114,9 @@ def test_a_queue_has_a_usual_name(queue: Any) -> None:
 
 
 @pytest.mark.parametrize("option", ["retry_delay", "max_retry_delay", "result_ttl"])
-@pytest.mark.parametrize("seconds", [-0.1, float("nan"), float("inf"), "1", None, True])
+@pytest.mark.parametrize("seconds", [-0.1, float("nan"), float("inf"), 1e300, LONGEST_KEPT + 1, "1", None, True])
 def test_delays_and_lifetimes_are_seconds(option: str, seconds: Any) -> None:
-    assert refusal(**{option: seconds}) == f"task mine: {option} is a number of seconds, 0 or more"
+    assert refusal(**{option: seconds}) == f"task mine: {option} is a number of seconds from 0 to {LONGEST_KEPT:.0f}"
 
 
 def generator(payload: Any) -> Iterator[None]:

@@ -13,6 +13,7 @@ from app_kernel import get_job_client
 from tests.faults.tcp_proxy import HOST, tcp_proxy
 from tests.jobs.making import finished
 from tests.jobs.places import JobPlace, postgres, sqlite
+from tests.jobs.test_worker_command import ask
 from tests.jobs.waiting import until
 from tests.jobs.worker_process import WorkerProcess, addresses, worker
 from tests.redis_server import own_redis
@@ -139,6 +140,11 @@ async def test_a_second_signal_gives_back_at_once(place: JobPlace, folder: Path)
 # Away at the start.
 
 
+async def answers(port: int) -> tuple[int, ...]:
+    """The status of each path of the health port."""
+    return tuple([(await asyncio.to_thread(ask, port, path))[0] for path in ("/healthz", "/readyz", "/metrics")])
+
+
 def assert_told_once(process: WorkerProcess) -> None:
     """One line says that the queue is away; what else of jobs noticed it said so once at most."""
     told = [event for event in process.complaints() if event.startswith("job")]
@@ -152,15 +158,18 @@ async def test_a_database_that_is_not_there_yet_is_waited_for(folder: Path) -> N
         where = urlsplit(place.database_url)
         port = free_port()
         url = place.database_url.replace(f"{where.hostname}:{where.port}", f"{HOST}:{port}")
-        async with worker(folder, "--tasks", "tasks", DATABASE_URL=url) as process:
+        health = free_port()
+        async with worker(folder, "--tasks", "tasks", "--health-port", str(health), DATABASE_URL=url) as process:
             told = await process.said("component_not_opened")
             assert told["component"] == "database"
+            assert await answers(health) == (200, 503, 200)
             assert await process.load() < MOST_LOAD
             assert process.complaints() == ["component_not_opened"]
             assert where.password not in process.text  # type: ignore[operator]  # it has one
             proxy = await stack.enter_async_context(tcp_proxy(where.port or 0, port))
             await process.said("worker_started")
             assert len(process.events("component_opened")) == 1
+            assert await answers(health) == (200, 200, 200)
             async with place.service(None, embedded_worker=False):
                 made = await get_job_client().enqueue("note", 1)
                 assert (await finished(get_job_client(), made.job_id)).status == "completed"
@@ -235,14 +244,21 @@ async def test_a_database_that_goes_away_is_told_once_and_waited_for(folder: Pat
 async def test_a_redis_that_goes_away_is_told_once_and_waited_for(folder: Path, tmp_path: Path) -> None:
     async with sqlite() as place, own_redis(tmp_path) as server:
         await server.start()
-        apart = JobPlace("redis", place.database_url, server.url)
-        async with working(apart, folder) as process:
+        apart, health = JobPlace("redis", place.database_url, server.url), free_port()
+        async with (
+            apart.service(None, embedded_worker=False),
+            worker(folder, "--tasks", "tasks", "--health-port", str(health), **addresses(apart)) as process,
+        ):
+            await process.said("worker_started")
+            assert await answers(health) == (200, 200, 200)
             server.kill()
             await process.said("job_queue_away")
             assert await process.load() < MOST_LOAD
             assert_told_once(process)
+            assert await answers(health) == (200, 503, 200)
             await server.start()
             made = await get_job_client().enqueue("note", 1)
             assert (await finished(get_job_client(), made.job_id)).status == "completed"
+            assert await answers(health) == (200, 200, 200)
             assert len(process.events("job_queue_back")) == 1
             assert (await process.stop())[0] == 0

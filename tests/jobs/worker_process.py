@@ -100,7 +100,9 @@ class WorkerProcess:
         """Which part of one core it uses for some seconds."""
         before = self.cpu_seconds()
         await asyncio.sleep(seconds)
-        return (self.cpu_seconds() - before) / seconds
+        used = (self.cpu_seconds() - before) / seconds
+        print(f"{used:.1%} of a core over {seconds:g} s")
+        return used
 
 
 @asynccontextmanager

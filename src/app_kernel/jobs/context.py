@@ -16,8 +16,8 @@ class JobContext:
     """The running job. Made by the worker; a test may make one: `JobContext(task_name="send_email")`."""
 
     __slots__ = (
-        "_cancelled", "_report", "attempt", "enqueued_at", "has_noticed", "job_id", "latest", "max_attempts", "metadata",
-        "queue_name", "request_id", "started_at", "task_name", "traceparent", "user_id", "workspace_id",
+        "_cancelled", "_report", "attempt", "enqueued_at", "has_noticed", "job_id", "latest", "max_attempts",
+        "metadata", "queue_name", "request_id", "started_at", "task_name", "traceparent", "user_id", "workspace_id",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - what is known of a job, all optional

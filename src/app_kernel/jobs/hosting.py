@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from app_kernel.core import clock
 from app_kernel.core.database_urls import backend_of
-from app_kernel.core.errors import ConfigurationError
+from app_kernel.core.errors import ConfigurationError, QueueUnavailable
 from app_kernel.core.jobs import DEFAULT_QUEUE, EnqueueResult, JobFigures, JobView, Task
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.outbox import Message
@@ -157,6 +157,9 @@ class ServiceJobs(JobClient):
 
     async def receive(self, db: EntityStore, messages: Sequence[Message]) -> None:
         """The sink of jobs that leave a transaction."""
+        if self._backend is None:
+            # The relay begins before the queue is open and ends after it; a message must not be given up for that.
+            raise QueueUnavailable("The job queue is not open yet, or no longer.")
         if not isinstance(self.backend, RedisBackend):
             raise TypeError("Jobs leave a transaction through the outbox only where Redis keeps them.")
         await hand_over(self._kernel.db.statements, self.backend, messages)

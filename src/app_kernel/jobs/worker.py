@@ -22,11 +22,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 import uvicorn
-from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app_kernel.core.config import ServiceConfig
-from app_kernel.core.context import Context, enter_context
 from app_kernel.core.errors import ConfigurationError, InvalidDatabaseUrl
 from app_kernel.core.feature import Feature
 from app_kernel.core.kernel import Kernel
@@ -35,10 +32,9 @@ from app_kernel.jobs.feature import jobs_of
 from app_kernel.jobs.hosting import queues_of
 from app_kernel.jobs.registry import collect_tasks
 from app_kernel.logs import configure_logging, get_logger
-from app_kernel.problems import HANDLERS
 from app_kernel.service.address_check import find_address_problems
 from app_kernel.service.create import compose, make_kernel
-from app_kernel.service.headless import opened_kernel
+from app_kernel.service.headless import opened_kernel, probes_of
 from app_kernel.service.preflight import complete
 
 WRONG_USE = 2
@@ -110,7 +106,7 @@ class JobWorker:
             listener = socket.create_server(self._health)
         except OSError as exc:
             raise ConfigurationError([f"--health-port: cannot listen there: {exc.strerror}"]) from exc
-        server = _Server(uvicorn.Config(_probes(self._kernel), log_config=None, lifespan="off"))
+        server = _Server(uvicorn.Config(probes_of(self._kernel), log_config=None, lifespan="off"))
         serving = asyncio.create_task(server.serve([listener]))
         try:
             yield
@@ -125,22 +121,6 @@ class _Server(uvicorn.Server):
 
     def capture_signals(self) -> Any:
         return nullcontext()
-
-
-def _probes(kernel: Kernel) -> ASGIApp:
-    routes = [
-        route
-        for feature in kernel.features
-        if feature.unprefixed and feature.router is not None
-        for route in feature.router.routes
-    ]
-    app = Starlette(routes=routes, exception_handlers=HANDLERS)
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        enter_context(Context(kernel=kernel))
-        await app(scope, receive, send)
-
-    return answer
 
 
 def kernel_of(app: str | None, tasks: Sequence[str]) -> Kernel:

@@ -4,11 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from app_kernel.core.context import Context, enter_context
 from app_kernel.core.current import enter_kernel, leave_kernel
 from app_kernel.core.errors import Unavailable
 from app_kernel.core.kernel import Kernel
 from app_kernel.logs import get_logger
+from app_kernel.problems import HANDLERS
 from app_kernel.service.opening import admin_database, redis_connection
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 3.0
@@ -42,6 +46,23 @@ async def opened_kernel(kernel: Kernel, ending: asyncio.Event) -> AsyncIterator[
             yield True
         finally:
             kernel.ready = False
+
+
+def probes_of(kernel: Kernel) -> ASGIApp:
+    """/healthz, /readyz and /metrics of a process that serves nothing else."""
+    routes = [
+        route
+        for feature in kernel.features
+        if feature.unprefixed and feature.router is not None
+        for route in feature.router.routes
+    ]
+    app = Starlette(routes=routes, exception_handlers=HANDLERS)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        enter_context(Context(kernel=kernel))
+        await app(scope, receive, send)
+
+    return answer
 
 
 def _leave(kernel: Kernel) -> None:

@@ -48,16 +48,20 @@ local function number(id, field, other)
   return value
 end
 local function queue_of(id) return get(id, 'queue') or '' end
-local function slot(id)
-  return string.format('%015d:', math.max(0, math.min(number(id, 'seq', 0), 999999999999999))) .. id
+local function slot(id, seq)
+  return string.format('%015d:', seq or math.max(0, math.min(number(id, 'seq', 0), 999999999999999))) .. id
 end
-local function push(queue, id, rank, due)
+local function push(queue, id, rank, due, seq)
   local ready = P .. 'ready:' .. queue
-  redis.call('ZADD', ready, rank * WIDTH + due, slot(id))
-  if redis.call('ZCARD', ready) == 1 then redis.call('PUBLISH', P .. 'wake:' .. queue, '') end
+  redis.call('ZADD', ready, rank * WIDTH + due, slot(id, seq))
+  if redis.call('ZCARD', ready) == 1 then
+    redis.call('SADD', P .. 'queues', queue)
+    redis.call('PUBLISH', P .. 'wake:' .. queue, '')
+  end
 end
 local function wait(queue, id, due)
   local scheduled = P .. 'scheduled:' .. queue
+  redis.call('SADD', P .. 'queues', queue)
   redis.call('ZADD', scheduled, due, id)
   if redis.call('ZRANGE', scheduled, 0, 0)[1] == id then redis.call('PUBLISH', P .. 'wake:' .. queue, '') end
 end
@@ -87,8 +91,7 @@ local function add(a)
     redis.call('HSET', key(id), 'user_id', user)
     redis.call('ZADD', P .. 'user:' .. user, seq, id)
   end
-  redis.call('SADD', P .. 'queues', queue)
-  if waits then wait(queue, id, due) else push(queue, id, tonumber(ARGV[a + 3]), due) end
+  if waits then wait(queue, id, due) else push(queue, id, tonumber(ARGV[a + 3]), due, seq) end
   return {id, queue, ARGV[a + 2], status, 1}
 end
 local function finish(id, status, ttl)
