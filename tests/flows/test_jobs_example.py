@@ -104,7 +104,7 @@ async def test_the_nightly_task_removes_what_is_older_than_thirty_days(client: K
     client.clock.advance(timedelta(days=31).total_seconds())
     new = (await client.db.save_entity("reports", {"region": "south"}))["id"]
     await get_job_client().enqueue("remove_old_reports", priority=1)
-    removed, _ = await client.jobs.drain()
+    removed, *_ = await client.jobs.drain()
     assert removed.result == {"removed": 1}
     assert await client.db.get_entity("reports", old) is None
     assert await client.db.get_entity("reports", new) is not None
