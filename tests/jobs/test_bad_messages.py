@@ -1,9 +1,9 @@
 """What somebody puts into a queue by hand harms nobody: the worker lives, other jobs run, nothing is imported."""
 
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -372,9 +372,9 @@ async def test_a_row_that_no_worker_would_write_stops_nobody(place: JobPlace, sp
     ["os.system", "builtins.eval", "subprocess:run", f"{MODULE_THAT_NOBODY_NEEDS}.fly_geohash", "__import__",
      "tests.jobs.test_bad_messages.never", "never.__globals__", "../never", "good\n", "x" * 5000],
 )  # fmt: skip
-async def test_an_unknown_task_is_never_imported_whatever_its_name(place: JobPlace, name: str) -> None:
+async def test_an_unknown_task_is_never_imported_whatever_its_name(place: JobPlace, name: str, tmp_path: Path) -> None:
     before = set(sys.modules)
-    marker = f"/tmp/app_kernel_{os.getpid()}_was_here"
+    marker = tmp_path / "was_here"
     body = f'{{"payload":"touch {marker}","has_own_attempts":true}}'
     async with place.service(TASKS, jobs="worker") as client:
         backend: Backend = get_job_client().backend
@@ -389,5 +389,5 @@ async def test_an_unknown_task_is_never_imported_whatever_its_name(place: JobPla
         assert f"No task is named {name!r} in this worker" in view.error
         await assert_everybody_is_shown(client)
     assert "never" not in called
-    assert not os.path.exists(marker)  # noqa: ASYNC240, PTH110 - one look
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240 - an empty directory
     assert MODULE_THAT_NOBODY_NEEDS not in set(sys.modules) - before

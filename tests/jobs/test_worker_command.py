@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import textwrap
 import urllib.error
 import urllib.request
@@ -9,13 +12,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from app_kernel import get_job_client
+from app_kernel.jobs.worker import command
 from tests.flows.test_contract_snippets import DEFINING_TASKS
 from tests.jobs.making import finished
 from tests.jobs.places import JobPlace, sqlite
 from tests.jobs.waiting import until
-from tests.jobs.worker_process import addresses, refused, worker
+from tests.jobs.worker_process import COMMAND, addresses, environment, refused, worker
 from tests.test_metrics import samples
 from tools.services import free_port
 
@@ -239,52 +245,79 @@ BROKEN = {
 SQLITE = {"DATABASE_PATH": "./app.db"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("options", "variables", "words"),
-    [
-        (("--tasks", "tasks"), {}, "no settings were found, so nobody knows where the jobs are: set DATABASE_URL"),
-        (("--tasks", "tasks"), {"JWT_SECRET": SECRET}, "no settings were found"),
-        ((), SQLITE, "--tasks: there are no tasks; name a module with a JobRegistry, or use --app"),
-        (("--tasks", "nowhere.tasks"), SQLITE, "tasks: the module nowhere.tasks cannot be imported"),
-        (("--tasks", "needs"), SQLITE, "cannot be imported (No module named 'a_package_that_is_nowhere')"),
-        (("--tasks", "tasks.py"), SQLITE, "tasks: the module tasks.py cannot be imported"),
-        (("--tasks", "tasks:registry"), SQLITE, "tasks: 'tasks:registry' is no module path"),
-        (("--tasks", ""), SQLITE, "tasks: '' is no module path"),
-        (("--tasks", "empty"), SQLITE, "tasks: the module empty has no JobRegistry at its top level"),
-        (("--tasks", "no_tasks"), SQLITE, "--tasks: there are no tasks"),
-        (("--tasks", "bad_task"), SQLITE, "task 'a b': a name is 1 to 191"),
-        (("--tasks", "tasks", "--tasks", "twice"), SQLITE, "task note: two handlers are registered under this name"),
-        (("--tasks", "tasks", "--queues", "a b"), SQLITE, "worker_queues: 'a b' is no queue; write name or"),
-        (("--tasks", "tasks", "--queues", "a:0"), SQLITE, "'a:0' is no queue"),
-        (("--tasks", "tasks", "--queues", "a:x,b"), SQLITE, "'a:x' is no queue"),
-        (("--tasks", "tasks", "--concurrency", "0"), SQLITE, "--concurrency"),
-        (("--tasks", "tasks", "--health-port", "70000"), SQLITE, "--health-port"),
-        (("--tasks", "tasks", "--log-level", "LOUD"), SQLITE, "--log-level: there is no level LOUD"),
-        (("--tasks", "tasks", "--nope"), SQLITE, "No such option"),
-        (("--app", "nowhere:app"), SQLITE, "--app: nowhere:app is not there"),
-        (("--app", "tasks"), SQLITE, "--app: tasks is not there"),
-        (("--app", "tasks:nope"), SQLITE, "--app: tasks:nope is not there"),
-        (("--app", "tasks:registry"), SQLITE, "--app: tasks:registry was not made by create_service()"),
-        (("--app", "bad_app:app"), SQLITE, "jwt_secret (JWT_SECRET): missing"),
-        (("--tasks", "tasks"), {"DATABASE_URL": "odd://me:hunter2@x/y"}, "its scheme is none that app_kernel knows"),
-        (("--tasks", "tasks"), {"DATABASE_URL": "mysql://me:hunter2@x/y"}, "MySQL is not built"),
-        (("--tasks", "tasks"), {**SQLITE, "REDIS_URL": "http://me:hunter2@x"}, "redis_url (REDIS_URL): is no"),
-        (("--tasks", "tasks"), {**SQLITE, "WORKER_CONCURRENCY": "many"}, "WORKER_CONCURRENCY: "),
-        (("--tasks", "tasks"), {**SQLITE, "WORKER_QUEUES": "a b"}, "'a b' is no queue"),
-        (("--tasks", "tasks"), {"DATABASE_PATH": "."}, "names a directory"),
-    ],
-)  # fmt: skip
-def test_it_refuses_what_cannot_work_in_one_sentence(
-    options: tuple[str, ...], variables: dict[str, str], words: str, folder: Path
-) -> None:
-    for name, text in BROKEN.items():
-        (folder / name).write_text(text)
-    told = refused(folder, *options, **variables)
+REFUSED: list[tuple[tuple[str, ...], dict[str, str], str]] = [
+    (("--tasks", "tasks"), {}, "no settings were found, so nobody knows where the jobs are: set DATABASE_URL"),
+    (("--tasks", "tasks"), {"JWT_SECRET": SECRET}, "no settings were found"),
+    ((), SQLITE, "--tasks: there are no tasks; name a module with a JobRegistry, or use --app"),
+    (("--tasks", "nowhere.tasks"), SQLITE, "tasks: the module nowhere.tasks cannot be imported"),
+    (("--tasks", "needs"), SQLITE, "cannot be imported (No module named 'a_package_that_is_nowhere')"),
+    (("--tasks", "tasks.py"), SQLITE, "tasks: the module tasks.py cannot be imported"),
+    (("--tasks", "tasks:registry"), SQLITE, "tasks: 'tasks:registry' is no module path"),
+    (("--tasks", ""), SQLITE, "tasks: '' is no module path"),
+    (("--tasks", "empty"), SQLITE, "tasks: the module empty has no JobRegistry at its top level"),
+    (("--tasks", "no_tasks"), SQLITE, "--tasks: there are no tasks"),
+    (("--tasks", "bad_task"), SQLITE, "task 'a b': a name is 1 to 191"),
+    (("--tasks", "tasks", "--tasks", "twice"), SQLITE, "task note: two handlers are registered under this name"),
+    (("--tasks", "tasks", "--queues", "a b"), SQLITE, "worker_queues: 'a b' is no queue; write name or"),
+    (("--tasks", "tasks", "--queues", "a:0"), SQLITE, "'a:0' is no queue"),
+    (("--tasks", "tasks", "--queues", "a:x,b"), SQLITE, "'a:x' is no queue"),
+    (("--tasks", "tasks", "--concurrency", "0"), SQLITE, "--concurrency"),
+    (("--tasks", "tasks", "--health-port", "70000"), SQLITE, "--health-port"),
+    (("--tasks", "tasks", "--log-level", "LOUD"), SQLITE, "--log-level: there is no level LOUD"),
+    (("--tasks", "tasks", "--nope"), SQLITE, "No such option"),
+    (("--app", "nowhere:app"), SQLITE, "--app: nowhere:app is not there"),
+    (("--app", "tasks"), SQLITE, "--app: tasks is not there"),
+    (("--app", "tasks:nope"), SQLITE, "--app: tasks:nope is not there"),
+    (("--app", "tasks:registry"), SQLITE, "--app: tasks:registry was not made by create_service()"),
+    (("--app", "bad_app:app"), SQLITE, "jwt_secret (JWT_SECRET): missing"),
+    (("--tasks", "tasks"), {"DATABASE_URL": "odd://me:hunter2@x/y"}, "its scheme is none that app_kernel knows"),
+    (("--tasks", "tasks"), {"DATABASE_URL": "mysql://me:hunter2@x/y"}, "MySQL is not built"),
+    (("--tasks", "tasks"), {**SQLITE, "REDIS_URL": "http://me:hunter2@x"}, "redis_url (REDIS_URL): is no"),
+    (("--tasks", "tasks"), {**SQLITE, "WORKER_CONCURRENCY": "many"}, "WORKER_CONCURRENCY: "),
+    (("--tasks", "tasks"), {**SQLITE, "WORKER_QUEUES": "a b"}, "'a b' is no queue"),
+    (("--tasks", "tasks"), {"DATABASE_PATH": "."}, "names a directory"),
+]  # fmt: skip
+
+
+def check_refusal(told: str, words: str, folder: Path) -> None:
+    """One sentence, and nothing made by it."""
     assert words in " ".join(told.split())
     assert "hunter2" not in told
     assert len(told.strip().splitlines()) == 1 or "Usage: " in told
     assert not (folder / "app.db").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 2, 3, 8, 12, 19])
+def test_it_refuses_what_cannot_work_in_one_sentence_with_status_2(number: int, folder: Path) -> None:
+    for name, text in BROKEN.items():
+        (folder / name).write_text(text)
+    options, variables, words = REFUSED[number]
+    check_refusal(refused(folder, *options, **variables), words, folder)
+
+
+@pytest.mark.parametrize(("options", "variables", "words"), REFUSED)
+def test_every_refusal_names_what_to_mend(
+    options: tuple[str, ...], variables: dict[str, str], words: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, as the ones above show how it ends."""
+    for name, text in BROKEN.items():
+        (folder / name).write_text(text)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    for name in [name for name in os.environ if name not in environment()]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    cli.command()(command)
+    try:
+        result = CliRunner().invoke(cli, options)
+    finally:
+        for name in ("tasks", *(name.removesuffix(".py") for name in BROKEN)):
+            sys.modules.pop(name, None)
+    assert result.exit_code == 2, (result.output, result.exception)
+    check_refusal(result.output, words, folder)
 
 
 @pytest.mark.slow
@@ -304,10 +337,6 @@ def test_a_module_that_fails_shows_where(folder: Path) -> None:
         raise RuntimeError("at import")
     """)
     )
-    import subprocess
-
-    from tests.jobs.worker_process import COMMAND, environment
-
     done = subprocess.run(
         [*COMMAND, "--tasks", "fails"], cwd=folder, env=environment(**SQLITE), capture_output=True, text=True,
         check=False, timeout=60,
