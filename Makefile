@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 8000
-# Test processes start servers of their own, so more of them than cores only makes each slower.
-TEST_WORKERS ?= auto
+# Tests that kill and restart processes mostly wait, so one process more than there are cores.
+TEST_WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin

@@ -12,7 +12,8 @@ from tests.jobs.places import PLACES, JobPlace
 @pytest.fixture(params=PLACES)
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[JobPlace]:
     """A fresh place."""
-    request.node.user_properties.append((PROPERTY, f"jobs on {request.param}"))
+    if not request.node.get_closest_marker("of_one_place"):
+        request.node.user_properties.append((PROPERTY, f"jobs on {request.param}"))
     async with PLACES[request.param]() as fresh:
         yield fresh
 

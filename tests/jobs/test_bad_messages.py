@@ -306,6 +306,7 @@ DATABASES = ["sqlite", "postgres"]
 
 
 @pytest.mark.acceptance("JB9")
+@pytest.mark.of_one_place
 @pytest.mark.parametrize("place", DATABASES, indirect=True)
 async def test_a_row_with_a_body_of_no_kind_becomes_a_dead_job(place: JobPlace) -> None:
     bodies = {kind: body for kind, body in BODIES.items() if isinstance(body, str)}
@@ -354,6 +355,7 @@ async def _ended(jobs: Any) -> Any:
 
 
 @pytest.mark.acceptance("JB9")
+@pytest.mark.of_one_place
 @pytest.mark.parametrize("place", DATABASES, indirect=True)
 @pytest.mark.parametrize("spoilt", [{"status": "odd"}, {"max_attempts": -5}, {"max_attempts": 0}, {"queue": "a b"}])
 async def test_a_row_that_no_worker_would_write_stops_nobody(place: JobPlace, spoilt: dict[str, Any]) -> None:
