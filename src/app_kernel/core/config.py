@@ -68,6 +68,17 @@ class ServiceConfig(BaseModel):
         repr=False,
         description="The secret before the last rotation: its tokens stay valid until it is removed.",
     )
+    encryption_key: str | None = Field(
+        default=None,
+        repr=False,
+        description="Seals what is kept in the database and read again, and keys the hashes of API keys; derived from "
+        "`jwt_secret` if unset.",
+    )
+    encryption_key_previous: str | None = Field(
+        default=None,
+        repr=False,
+        description="The encryption key before the last rotation: what it sealed stays readable.",
+    )
     jwt_expiry_hours: Annotated[float, Field(gt=0, le=24 * 365)] = Field(
         default=24, description="Lifetime of an access token, in hours."
     )
@@ -75,6 +86,15 @@ class ServiceConfig(BaseModel):
         default=True, description="Off: no /auth routes, no secret needed, nobody is ever signed in."
     )
     allow_self_signup: bool = Field(default=False, description="Opens POST /auth/register to everybody.")
+    email_verification: Literal["off", "required"] = Field(
+        default="off",
+        description="`required`: an account signs in only after its owner followed the link that was mailed to it.",
+    )
+    role_scopes: dict[str, list[str]] = Field(
+        default={},
+        description="Scopes that a role may have, by role, with wildcards; a role that is not named has every scope "
+        "but `admin` and `admin:*`, which only admins have.",
+    )
     password_min_length: Annotated[int, Field(ge=8, le=1024)] = Field(
         default=8, description="Least length of a new password, in bytes."
     )
@@ -83,6 +103,35 @@ class ServiceConfig(BaseModel):
     )
     session_idle_days: Annotated[int, Field(gt=0, le=3650)] = Field(
         default=14, description="Days without a refresh after which a session ends."
+    )
+
+    public_url: str | None = Field(
+        default=None,
+        max_length=500,
+        description="Where browsers reach the service, such as `https://api.example.com`: the base of links in mails "
+        "and of OAuth callbacks, and of whether cookies need TLS.",
+    )
+    verify_email_url: str | None = Field(
+        default=None,
+        max_length=500,
+        description="The page that links in mails open to confirm an address; the service's own page if unset.",
+    )
+    reset_password_url: str | None = Field(
+        default=None,
+        max_length=500,
+        description="The page that links in mails open to choose a new password; the service's own page if unset.",
+    )
+    smtp_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="The mail server: `smtp://user:password@host:587` (STARTTLS where offered), `smtps://host:465`. "
+        "Outside production mails are kept in the database if it is unset, and shown at /dev/mail with `debug`.",
+    )
+    mail_from: str | None = Field(
+        default=None, max_length=320, description="The sender of mails, `Name <address>` or an address."
+    )
+    mail_templates: str | None = Field(
+        default=None, description="A directory with templates of the application's own, before the kernel's."
     )
 
     database_name: str | None = Field(
@@ -133,8 +182,19 @@ class ServiceConfig(BaseModel):
     trusted_proxies: list[str] = Field(
         default=[], description="Addresses or networks whose X-Forwarded-For is believed."
     )
+    rate_limit_enabled: bool = Field(
+        default=True, description="Off: nobody is limited but by failed logins, which always are."
+    )
     rate_limit_requests: Positive = Field(default=100, description="Requests a user may make in a window.")
     rate_limit_window: Positive = Field(default=60, description="The window, in seconds.")
+    rate_limit_anonymous: Positive | None = Field(
+        default=None,
+        description="Requests that one address may make in a window without being signed in; unlimited if unset, but "
+        "for the routes that sign in.",
+    )
+    rate_limit_auth_requests: Positive = Field(
+        default=60, description="Requests that one address may make in a window to the routes that sign in."
+    )
     max_body_bytes: Positive = Field(default=10 * 1024 * 1024, description="Largest request body accepted, in bytes.")
     body_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
         default=60, description="Seconds within which a request body must have arrived."
@@ -161,7 +221,19 @@ class ServiceConfig(BaseModel):
         default=25, description="Seconds that a stopping worker lets its jobs run on before it gives them back."
     )
     docs_enabled: bool = Field(default=True, description="Serves /docs, /redoc and /openapi.json.")
-    oauth_providers: dict[str, dict[str, Any]] = Field(default={}, repr=False, description="OAuth providers by name.")
+    oauth_providers: dict[str, dict[str, Any]] = Field(
+        default={},
+        repr=False,
+        description="Ways to sign in elsewhere, by name: `google`, `github`, or another OpenID provider with its "
+        "`issuer`.",
+    )
+    oauth_redirect_urls: list[str] = Field(
+        default=[],
+        description="Pages that a sign-in elsewhere may return to; without them the callback answers with the tokens.",
+    )
+    idempotency_hours: Annotated[float, Field(gt=0, le=24 * 30)] = Field(
+        default=24, description="Hours for which the answer to an `Idempotency-Key` is kept."
+    )
 
     _problems: tuple[str, ...] = PrivateAttr(())
 
@@ -228,6 +300,13 @@ class ServiceConfig(BaseModel):
     def production(self) -> bool:
         """Whether weak settings are refused."""
         return self.environment == "production"
+
+    @property
+    def sealing_secrets(self) -> tuple[str, ...]:
+        """What seals and opens, the current one first; empty when there is no secret at all."""
+        own = (self.encryption_key, self.encryption_key_previous)
+        # What was sealed before an encryption key was set is still readable with what it was derived from then.
+        return tuple(secret for secret in (*own, self.jwt_secret, self.jwt_secret_previous) if secret)
 
     @property
     def runs_jobs(self) -> bool:

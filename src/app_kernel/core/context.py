@@ -17,8 +17,8 @@ class Context:
     """
 
     __slots__ = (
-        "actor_id", "address", "auth_error", "auth_failure", "job_id", "kernel", "request_id", "traceparent", "user",
-        "workspace_id",
+        "actor_id", "address", "api_key_id", "auth_error", "auth_failure", "job_id", "kernel", "request_id",
+        "traceparent", "user", "workspace_id",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +44,8 @@ class Context:
         """The trace that the request or job is a part of, as W3C Trace Context spells it; None without one."""
         self.job_id = job_id
         """The running job; None in a request."""
+        self.api_key_id: str | None = None
+        """The API key that the request came with, once a route has accepted it."""
         self.user: UserIdentity | None = None
         self.auth_error: str | None = None
         """Why the credential that came with the request was not accepted; None without one."""

@@ -77,17 +77,32 @@ class UserRegistered:
 
 
 @dataclass(frozen=True, slots=True)
+class UserDeleted:
+    """An account is being deleted; what a listener writes is part of the same commit."""
+
+    user_id: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
 class SecurityEvent:
     """Something a security log must show: who did what, from where, and whether it worked.
 
     `name` is one of auth.login, auth.login_failed, auth.login_throttled, auth.logout, auth.logout_all,
-    auth.password_changed, auth.refresh_reused, auth.registered, auth.role_changed, auth.deactivated, auth.activated.
+    auth.password_changed, auth.password_reset_requested, auth.password_reset, auth.email_verified, auth.email_changed,
+    auth.refresh_reused, auth.registered, auth.role_changed, auth.deactivated, auth.activated, auth.deleted,
+    auth.csrf_refused, oauth.linked, oauth.unlinked, oauth.refused, api_key.created, api_key.rotated, api_key.revoked,
+    api_key.refused.
     """
 
     name: str
     user_id: str | None
+    """Whose account it is about; None when there is none."""
     address: str | None
+    """The client's address."""
     detail: Mapping[str, Any]
+    actor_id: str | None = None
+    """Who did it, as far as they were signed in: the user themselves, or an admin."""
 
 
 @dataclass(frozen=True, slots=True)

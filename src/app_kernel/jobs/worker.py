@@ -27,6 +27,7 @@ from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import ConfigurationError, InvalidDatabaseUrl
 from app_kernel.core.feature import Feature
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.secret_settings import secret_values
 from app_kernel.features import FEATURES
 from app_kernel.jobs.feature import jobs_of
 from app_kernel.jobs.hosting import queues_of
@@ -213,8 +214,7 @@ def command(
     try:
         kernel = kernel_of(app, tasks or [])
         config = kernel.config
-        secrets = (config.jwt_secret, config.jwt_secret_previous, config.metrics_token, config.database_password)
-        configure_logging(log_level or config.log_level, secrets)
+        configure_logging(log_level or config.log_level, secret_values(config))
         named = [part.strip() for part in (queues or "").split(",") if part.strip()]
         health = None if health_port is None else (health_host, health_port)
         asyncio.run(work(kernel, named, concurrency, health))

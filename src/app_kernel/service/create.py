@@ -13,6 +13,7 @@ from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.feature import Feature, FeatureFactory
 from app_kernel.core.kernel import Kernel, needs_admin_database
+from app_kernel.core.secret_settings import secret_values
 from app_kernel.db import create_database
 from app_kernel.features import FEATURES
 from app_kernel.health import app_checks
@@ -57,8 +58,7 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     ConfigurationError, which lists everything that is wrong in one message.
     """
     given = config or ServiceConfig.from_env()
-    secrets = (given.jwt_secret, given.jwt_secret_previous, given.metrics_token, given.database_password)
-    configure_logging(given.log_level, secrets)
+    configure_logging(given.log_level, secret_values(given))
     settled_name, problems = settle_name(name, given)
     problems += [*find_problems(given), *_argument_problems(api_prefix)]
     settled = complete(given, settled_name)

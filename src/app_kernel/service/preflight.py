@@ -6,14 +6,11 @@ import secrets
 from collections.abc import Iterator
 
 from app_kernel.core.config import SHORT_SECRET, ServiceConfig
+from app_kernel.core.secret_settings import KEYS
 from app_kernel.logs import get_logger
 from app_kernel.service.address_check import find_address_problems, label_of
 
-NOT_BUILT_SETTINGS = {
-    "oauth_providers": "OAuth",
-    "rate_limit_requests": "rate limiting",
-    "rate_limit_window": "rate limiting",
-}
+NOT_BUILT_SETTINGS: dict[str, str] = {}
 NEW_SECRET = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 - a command that makes one
 
 _origin = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?").fullmatch
@@ -83,21 +80,20 @@ def _not_built(config: ServiceConfig) -> Iterator[str]:
 def _secret_problems(config: ServiceConfig) -> Iterator[str]:
     if config.auth_enabled and config.jwt_secret is None and (config.production or not config.debug):
         yield f"{label_of('jwt_secret')}: missing; make one: {NEW_SECRET}"
-    given = {
-        field_name: value
-        for field_name in ("jwt_secret", "jwt_secret_previous", "metrics_token")
-        if (value := getattr(config, field_name)) is not None
-    }
+    given = {field_name: value for field_name in KEYS if (value := getattr(config, field_name)) is not None}
     for field_name, value in given.items():
         if not value.strip():
             yield f"{label_of(field_name)}: is blank"
-        elif config.production and field_name != "metrics_token" and len(_bytes(value)) < SHORT_SECRET:
+        elif (
+            config.production
+            and field_name not in ("metrics_token", "encryption_key_previous")
+            and len(_bytes(value)) < SHORT_SECRET
+        ):
             yield f"{label_of(field_name)}: under {SHORT_SECRET} bytes, refused in production; make one: {NEW_SECRET}"
-    signing = given.get("jwt_secret")
-    if signing is not None:
-        for field_name in ("jwt_secret_previous", "metrics_token"):
-            if given.get(field_name) == signing:
-                yield f"{label_of(field_name)}: is the same as jwt_secret; use another one"
+    for index, field_name in enumerate(KEYS):
+        same = [other for other in KEYS[:index] if given.get(other) == given.get(field_name) is not None]
+        if same:
+            yield f"{label_of(field_name)}: is the same as {same[0]}; use another one"
 
 
 def _bytes(text: str) -> bytes:

@@ -1,14 +1,11 @@
-"""What the parts of the kernel may ask of each other, as protocols: the engines and features implement them."""
+"""What the engine of the entity store gives to everything above it."""
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from typing import Any, Protocol, TypeVar, overload
 
-from app_kernel.core.identity import UserIdentity
-from app_kernel.core.jobs import EnqueueResult, JobFigures
 from app_kernel.core.models import HistoryEntry, Instant, M
-from app_kernel.core.outbox import Message, OutboxFigures
+from app_kernel.core.outbox import Message
 from app_kernel.core.tables import Table
 
 T = TypeVar("T")
@@ -327,49 +324,3 @@ class Database(Protocol):
 
     async def ensure_tables(self, tables: Iterable[Table]) -> None:
         """Creates the tables, columns and indexes that are missing; does nothing where all is there."""
-
-
-class Accounts(Protocol):
-    """User accounts, for features that make or look up users without importing the one that keeps them."""
-
-    async def create_user(
-        self, db: EntityStore, email: str, password: str, *, role: str = "user", name: str | None = None
-    ) -> UserIdentity:
-        """Makes an account; raises AccountError when it cannot be made as asked."""
-
-    async def get_user(self, db: EntityStore, user_id: str) -> UserIdentity | None:
-        """The account with this id, or None."""
-
-
-class Outbox(Protocol):
-    """What waits to leave the app database, for features that show it."""
-
-    async def figures(self) -> OutboxFigures:
-        """How it stands now; raises Unavailable when the database is away."""
-
-
-class JobQueue(Protocol):
-    """The background jobs of a service, for features that enqueue them."""
-
-    async def enqueue(  # noqa: PLR0913 - the options of one job, all but the name optional
-        self,
-        name: str,
-        payload: Any = None,
-        *,
-        user_id: str | None = None,
-        job_id: str | None = None,
-        priority: int | None = None,
-        delay_seconds: float | None = None,
-        run_at: datetime | str | None = None,
-        timeout: float | None = None,
-        max_attempts: int | None = None,
-        unique_key: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        on_success: Any = None,
-        on_failure: Any = None,
-        queue: str | None = None,
-    ) -> EnqueueResult:
-        """Enqueues a job: with the open transaction, or at once."""
-
-    async def figures(self) -> JobFigures:
-        """How the queues stand now; raises Unavailable when the queue is away."""

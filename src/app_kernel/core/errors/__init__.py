@@ -1,0 +1,233 @@
+"""Every error of the kernel, each with the HTTP status and title that RFC 9457 bodies carry.
+
+KernelError
+├── ConfigurationError      (also SystemExit: at top level it prints its message and exits, without a traceback)
+├── NoRunningKernel · AmbiguousKernel · ResponseAborted
+├── ServerBusy 503 · SealBroken
+├── NotAuthenticated 401
+│   └── InvalidToken
+├── PermissionDenied 403
+│   ├── CrossSiteRequest
+│   └── MissingScope
+├── TooManyAttempts 429
+│   └── RateLimited
+├── ApiKeyError
+│   ├── InvalidApiKeyRequest 422 (ValueError)
+│   └── ApiKeyNotFound 404
+├── OAuthError
+│   ├── UnknownProvider 404 · ProviderUnavailable 502
+│   ├── SignInRefused 400 · LastSignInMethod 400
+│   └── LinkRequired 409 · AlreadyLinked 409
+├── IdempotencyError
+│   ├── InvalidIdempotencyKey 400 · IdempotencyKeyReused 422
+│   └── RequestInProgress 409 · OutcomeUnknown 409
+├── MailError
+│   ├── MailNotConfigured 503
+│   └── UndeliverableMail 422 (ValueError)
+├── JobError
+│   ├── UnknownTask
+│   ├── InvalidJob 422 (ValueError)
+│   ├── JobNotFound 404
+│   └── JobConflict 409
+├── AccountError
+│   ├── InvalidEmail 422 · InvalidUsername 422 · WeakPassword 422
+│   ├── AccountExists 409
+│   ├── AccountNotFound 404
+│   ├── SignupDisabled 403 · EmailNotVerified 403
+│   └── InvalidLink 400
+└── StoreError
+    ├── InvalidName 422 (ValueError)
+    │   └── ReservedName
+    ├── ReservedField 422 (ValueError)
+    ├── InvalidQuery 422 (ValueError)
+    ├── UnsupportedValue 422 (ValueError)
+    ├── InvalidDatabaseUrl (ValueError)
+    ├── SchemaLimit 422
+    ├── UnsupportedTable 409
+    ├── UnsupportedModel (TypeError)
+    ├── EntityDeleted 409
+    ├── VersionConflict 409
+    ├── AmbiguousMatch 409
+    ├── ConstraintViolation 422
+    │   ├── UniqueViolation 409
+    │   └── MissingValue 422
+    ├── TransactionInOtherTask
+    ├── SchemaChangeInTransaction
+    └── Unavailable 503
+        ├── DatabaseBusy · DatabaseClosed · QueryTimeout · TransactionTimeout
+        ├── ConnectTimeout · PoolTimeout · ConnectionLost
+        ├── QueueUnavailable
+        └── StorageFull · StorageReadOnly
+"""
+
+from app_kernel.core.errors.access import (
+    CrossSiteRequest,
+    InvalidToken,
+    NotAuthenticated,
+    PermissionDenied,
+    RateLimited,
+    TooManyAttempts,
+)
+from app_kernel.core.errors.accounts import (
+    AccountError,
+    AccountExists,
+    AccountNotFound,
+    EmailNotVerified,
+    InvalidEmail,
+    InvalidLink,
+    InvalidUsername,
+    SignupDisabled,
+    WeakPassword,
+)
+from app_kernel.core.errors.api_keys import (
+    ApiKeyError,
+    ApiKeyNotFound,
+    InvalidApiKeyRequest,
+    MissingScope,
+)
+from app_kernel.core.errors.base import (
+    AmbiguousKernel,
+    ConfigurationError,
+    KernelError,
+    NoRunningKernel,
+    ResponseAborted,
+    SealBroken,
+    ServerBusy,
+)
+from app_kernel.core.errors.idempotency import (
+    IdempotencyError,
+    IdempotencyKeyReused,
+    InvalidIdempotencyKey,
+    OutcomeUnknown,
+    RequestInProgress,
+)
+from app_kernel.core.errors.jobs import (
+    InvalidJob,
+    JobConflict,
+    JobError,
+    JobNotFound,
+    QueueUnavailable,
+    UnknownTask,
+)
+from app_kernel.core.errors.mail import (
+    MailError,
+    MailNotConfigured,
+    UndeliverableMail,
+)
+from app_kernel.core.errors.oauth import (
+    AlreadyLinked,
+    LastSignInMethod,
+    LinkRequired,
+    OAuthError,
+    ProviderUnavailable,
+    SignInRefused,
+    UnknownProvider,
+)
+from app_kernel.core.errors.store import (
+    AmbiguousMatch,
+    ConnectionLost,
+    ConnectTimeout,
+    ConstraintViolation,
+    DatabaseBusy,
+    DatabaseClosed,
+    EntityDeleted,
+    InvalidDatabaseUrl,
+    InvalidName,
+    InvalidQuery,
+    MissingValue,
+    PoolTimeout,
+    QueryTimeout,
+    ReservedField,
+    ReservedName,
+    SchemaChangeInTransaction,
+    SchemaLimit,
+    StorageFull,
+    StorageReadOnly,
+    StoreError,
+    TransactionInOtherTask,
+    TransactionTimeout,
+    Unavailable,
+    UniqueViolation,
+    UnsupportedModel,
+    UnsupportedTable,
+    UnsupportedValue,
+    VersionConflict,
+)
+
+__all__ = [
+    "AccountError",
+    "AccountExists",
+    "AccountNotFound",
+    "AlreadyLinked",
+    "AmbiguousKernel",
+    "AmbiguousMatch",
+    "ApiKeyError",
+    "ApiKeyNotFound",
+    "ConfigurationError",
+    "ConnectTimeout",
+    "ConnectionLost",
+    "ConstraintViolation",
+    "CrossSiteRequest",
+    "DatabaseBusy",
+    "DatabaseClosed",
+    "EmailNotVerified",
+    "EntityDeleted",
+    "IdempotencyError",
+    "IdempotencyKeyReused",
+    "InvalidApiKeyRequest",
+    "InvalidDatabaseUrl",
+    "InvalidEmail",
+    "InvalidIdempotencyKey",
+    "InvalidJob",
+    "InvalidLink",
+    "InvalidName",
+    "InvalidQuery",
+    "InvalidToken",
+    "InvalidUsername",
+    "JobConflict",
+    "JobError",
+    "JobNotFound",
+    "KernelError",
+    "LastSignInMethod",
+    "LinkRequired",
+    "MailError",
+    "MailNotConfigured",
+    "MissingScope",
+    "MissingValue",
+    "NoRunningKernel",
+    "NotAuthenticated",
+    "OAuthError",
+    "OutcomeUnknown",
+    "PermissionDenied",
+    "PoolTimeout",
+    "ProviderUnavailable",
+    "QueryTimeout",
+    "QueueUnavailable",
+    "RateLimited",
+    "RequestInProgress",
+    "ReservedField",
+    "ReservedName",
+    "ResponseAborted",
+    "SchemaChangeInTransaction",
+    "SchemaLimit",
+    "SealBroken",
+    "ServerBusy",
+    "SignInRefused",
+    "SignupDisabled",
+    "StorageFull",
+    "StorageReadOnly",
+    "StoreError",
+    "TooManyAttempts",
+    "TransactionInOtherTask",
+    "TransactionTimeout",
+    "Unavailable",
+    "UndeliverableMail",
+    "UniqueViolation",
+    "UnknownProvider",
+    "UnknownTask",
+    "UnsupportedModel",
+    "UnsupportedTable",
+    "UnsupportedValue",
+    "VersionConflict",
+    "WeakPassword",
+]

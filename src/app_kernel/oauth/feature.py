@@ -1,0 +1,9 @@
+"""What oauth contributes to a service."""
+
+from app_kernel.core.config import ServiceConfig
+from app_kernel.core.feature import Feature
+
+
+def create_feature(config: ServiceConfig) -> Feature | None:
+    """Not written yet."""
+    return None
