@@ -19,7 +19,8 @@ TESTS = ROOT / "tests"
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 NOT_FEATURES = {
-    "admin_worker", "cli", "core", "db", "encryption", "features", "logs", "redis_connection", "redis_wire", "service", "testing",
+    "admin_worker", "cli", "core", "db", "encryption", "features", "logs", "redis_connection", "redis_wire", "service",
+    "testing",
 }  # fmt: skip
 # What cuts across the source tree has a folder of its own under tests/.
 CROSS_CUTTING = {

@@ -195,6 +195,15 @@ ROUTES = [
     {"path": "/auth/change-password", "methods": ["POST"]},
     {"path": "/auth/logout", "methods": ["POST"]},
     {"path": "/auth/logout-all", "methods": ["POST"]},
+    {"path": "/auth/csrf", "methods": ["GET"]},
+    {"path": "/auth/forgot-password", "methods": ["POST"]},
+    {"path": "/auth/reset-password", "methods": ["POST"]},
+    {"path": "/auth/verify-email", "methods": ["POST"]},
+    {"path": "/auth/resend-verification", "methods": ["POST"]},
+    {"path": "/auth/change-email", "methods": ["POST"]},
+    {"path": "/auth/users", "methods": ["GET"]},
+    {"path": "/auth/users/{id}", "methods": ["GET", "PATCH", "DELETE"]},
+    {"path": "/auth/users/{id}/sessions", "methods": ["DELETE"]},
 ]
 
 

@@ -10,8 +10,10 @@ async def seed(db):  # create_service(db_seed=seed)
 
 from app_kernel.auth.accounts import (
     activate_user,
+    confirm_email,
     create_user,
     deactivate_user,
+    delete_user,
     find_user,
     get_user,
     list_users,
@@ -33,9 +35,11 @@ __all__ = [
     "TABLES",
     "UserIdentity",
     "activate_user",
+    "confirm_email",
     "create_feature",
     "create_user",
     "deactivate_user",
+    "delete_user",
     "find_user",
     "get_current_user",
     "get_current_user_optional",

@@ -10,22 +10,18 @@ from app_kernel.auth.identifiers import canonical_email, canonical_username, log
 from app_kernel.auth.live import forget_user
 from app_kernel.auth.password_rules import check_password_length, find_weakness
 from app_kernel.auth.passwords import hash_in_thread
+from app_kernel.auth.security_events import emit, emit_security, find_kernel
 from app_kernel.auth.tables import TABLES
 from app_kernel.core import clock
 from app_kernel.core.config import ServiceConfig
-from app_kernel.core.context import current_context
-from app_kernel.core.current import current_kernel
 from app_kernel.core.errors import (
     AccountError,
     AccountExists,
     AccountNotFound,
-    AmbiguousKernel,
-    NoRunningKernel,
     WeakPassword,
 )
-from app_kernel.core.events import SecurityEvent, UserRegistered
+from app_kernel.core.events import UserDeleted, UserRegistered
 from app_kernel.core.identity import UserIdentity
-from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import EntityStore
 
 MAX_NAME = 200
@@ -39,22 +35,34 @@ Row = dict[str, Any]
 async def create_user(
     db: EntityStore,
     email: str,
-    password: str,
+    password: str | None,
     *,
     role: str = "user",
     name: str | None = None,
     username: str | None = None,
+    email_verified: bool = False,
     config: ServiceConfig | None = None,
 ) -> UserIdentity:
     """Makes an account and returns its identity: in `db_seed`, in a script, or from code of the application.
 
-    The rules for passwords are those of `config`, which is the running service's when it is left out. A password that
-    is too common is refused in production and warned about elsewhere. Listeners hear UserRegistered when a service
-    runs here. Raises AccountExists (also when the race for an email is lost), InvalidEmail, InvalidUsername,
-    WeakPassword, AccountError, and ServerBusy when too many passwords wait to be hashed.
+    `email_verified` says that the address is known to be its owner's; with `email_verification="required"` the account
+    signs in only then, or once its owner followed a link. Without a password it is signed in to by other ways. The
+    rules for passwords are those of `config`, which is the running service's when it is left out. A password that is
+    too common is refused in production and warned about elsewhere. Listeners hear UserRegistered when a service runs
+    here. Raises AccountExists (also when the race for an email is lost), InvalidEmail, InvalidUsername, WeakPassword,
+    AccountError, and ServerBusy when too many passwords wait to be hashed.
     """
     await db.privileged.ensure_tables(TABLES)
-    row = await create_account(db, _settings(config), email, password, role=role, name=name, username=username)
+    row = await create_account(
+        db,
+        _settings(config),
+        email,
+        password,
+        role=role,
+        name=name,
+        username=username,
+        email_verified=email_verified,
+    )
     return identity_of(row)
 
 
@@ -108,26 +116,78 @@ async def create_account(
     db: EntityStore,
     config: ServiceConfig,
     email: str,
-    password: str,
+    password: str | None,
     *,
     role: str = "user",
     name: str | None = None,
     username: str | None = None,
+    email_verified: bool = False,
 ) -> Row:
     """As `create_user`, in tables that are there; returns the whole row."""
+    values = new_account(config, email, password, name=name, username=username, role=role)
+    await refuse_taken(db, values)
+    return await insert_account(db, values, await hash_new_password(password), email_verified=email_verified)
+
+
+def new_account(
+    config: ServiceConfig,
+    email: str,
+    password: str | None,
+    *,
+    name: str | None = None,
+    username: str | None = None,
+    role: str = "user",
+) -> Row:
+    """The checked values of an account to be; raises AccountError, among them WeakPassword."""
     values = {
         "email": canonical_email(email, allow_test_domains=not config.production),
         "username": None if username is None else canonical_username(username),
         "name": checked_name(name),
         "role": _checked_role(role),
     }
-    check_new_password(config, password, values)
-    await _refuse_taken(db, values)
-    secret = {"password_hash": await hash_in_thread(password), "password_changed_at": clock.now()}
-    row = await store.insert_user(db, {**values, **secret, "is_active": True})
+    if password is not None:
+        check_new_password(config, password, values)
+    return values
+
+
+async def hash_new_password(password: str | None) -> str | None:
+    """The hash to store; None for an account without a password."""
+    return None if password is None else await hash_in_thread(password)
+
+
+async def insert_account(
+    db: EntityStore, values: Mapping[str, Any], password_hash: str | None, *, email_verified: bool
+) -> Row:
+    """Stores an account and tells the listeners; raises AccountExists, however close the race."""
+    now = clock.now()
+    secret = {"password_hash": password_hash, "password_changed_at": now}
+    verified = {"email_verified_at": now if email_verified else None}
+    row = await store.insert_user(db, {**values, **secret, **verified, "is_active": True})
     await emit(UserRegistered(row["id"], row["email"], row["role"]))
     await emit_security("auth.registered", row["id"])
     return row
+
+
+async def delete_user(db: EntityStore, user_id: str) -> None:
+    """Deletes an account for good, with its sessions and all that the kernel's features keep of it, in one commit.
+
+    Rows of the application that carry its id stay as they are: listen to UserDeleted to delete or change them in the
+    same commit. Raises AccountNotFound.
+    """
+    async with db.transaction():
+        row = await _require_row(db, user_id)
+        await emit(UserDeleted(user_id, row["email"]))
+        await store.delete_user_rows(db, user_id)
+    forget_user(user_id)
+    await emit_security("auth.deleted", user_id)
+
+
+async def confirm_email(db: EntityStore, user_id: str) -> UserIdentity:
+    """Notes that the account's address is its owner's, as if they had followed a link; raises AccountNotFound."""
+    row = await _require_row(db, user_id)
+    if row["email_verified_at"] is None:
+        await _change(db, user_id, {"email_verified_at": clock.now()}, "auth.email_verified")
+    return identity_of(row)
 
 
 async def replace_password(
@@ -138,12 +198,23 @@ async def replace_password(
     Raises WeakPassword, and VersionConflict when somebody changed the account since `row` was read.
     """
     check_new_password(config, password, row)
-    values = {"password_hash": await hash_in_thread(password), "password_changed_at": clock.now()}
+    await store_password(db, row, await hash_in_thread(password), keep_session=keep_session)
+    await emit_security("auth.password_changed", row["id"])
+
+
+async def store_password(
+    db: EntityStore, row: Row, password_hash: str | None, *, keep_session: str | None = None, **more: Any
+) -> Row:
+    """Stores a hash, or None for no password, and `more` values with it, and ends the sessions but `keep_session`.
+
+    Raises VersionConflict when somebody changed the account since `row` was read.
+    """
+    values = {"password_hash": password_hash, "password_changed_at": clock.now(), **more}
     # Before, so that a crash in between ends sessions rather than leaving them; after, for a login in between.
     await end_sessions(db, row["id"], keep=keep_session)
-    await store.update_user(db, row["id"], values, row["_version"])
+    changed = await store.update_user(db, row["id"], values, row["_version"])
     await end_sessions(db, row["id"], keep=keep_session)
-    await emit_security("auth.password_changed", row["id"])
+    return changed
 
 
 async def update_profile(db: EntityStore, user_id: str, given: Mapping[str, Any]) -> Row:
@@ -194,32 +265,6 @@ def checked_name(name: str | None) -> str | None:
     return text or None
 
 
-async def emit(event: object) -> None:
-    """Tells the running service's listeners; a script without a service has none."""
-    kernel = _running_kernel()
-    if kernel is not None:
-        await kernel.emit(event)
-
-
-async def emit_security(name: str, user_id: str | None, **detail: Any) -> None:
-    """Emits a SecurityEvent with the address of the running request."""
-    await emit(SecurityEvent(name, user_id, current_context().address, detail))
-
-
-class KernelAccounts:
-    """The port Accounts."""
-
-    async def create_user(
-        self, db: EntityStore, email: str, password: str, *, role: str = "user", name: str | None = None
-    ) -> UserIdentity:
-        """Makes an account; raises AccountError when it cannot be made as asked."""
-        return await create_user(db, email, password, role=role, name=name)
-
-    async def get_user(self, db: EntityStore, user_id: str) -> UserIdentity | None:
-        """The account with this id, or None."""
-        return await get_user(db, user_id)
-
-
 async def _change(db: EntityStore, user_id: str, values: Row, event: str) -> UserIdentity:
     await _require_row(db, user_id)
     row = await store.update_user(db, user_id, values)
@@ -235,7 +280,7 @@ async def _require_row(db: EntityStore, user_id: str) -> Row:
     return row
 
 
-async def _refuse_taken(db: EntityStore, values: Mapping[str, Any]) -> None:
+async def refuse_taken(db: EntityStore, values: Mapping[str, Any]) -> None:
     """Saves the work of hashing; what decides is the unique index."""
     for field in ("email", "username"):
         if values[field] is not None and await store.find_user_row(db, field, values[field]):
@@ -252,12 +297,5 @@ def _settings(config: ServiceConfig | None) -> ServiceConfig:
     """The settings given, else the running service's, else the defaults."""
     if config is not None:
         return config
-    kernel = _running_kernel()
+    kernel = find_kernel()
     return ServiceConfig() if kernel is None else kernel.config
-
-
-def _running_kernel() -> Kernel | None:
-    try:
-        return current_kernel()
-    except (NoRunningKernel, AmbiguousKernel):
-        return None

@@ -2,15 +2,18 @@
 
 import logging
 
-from app_kernel.auth.accounts import KernelAccounts
+from fastapi import APIRouter
+
+from app_kernel.auth import email_routes, pages, routes, user_routes
 from app_kernel.auth.issuer import Issuer
-from app_kernel.auth.routes import router
+from app_kernel.auth.mailing import TASKS
+from app_kernel.auth.port import KernelAccounts
 from app_kernel.auth.tables import TABLES
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.events import SecurityEvent
 from app_kernel.core.feature import Feature
 from app_kernel.core.kernel import Kernel
-from app_kernel.core.ports import Accounts
+from app_kernel.core.ports import Accounts, JobQueue, Mailer
 
 _log = logging.getLogger("app_kernel.auth")
 
@@ -23,15 +26,29 @@ def create_feature(config: ServiceConfig) -> Feature | None:
     if not config.auth_enabled:
         return None
     issuer = Issuer(config)
+    router = APIRouter()
+    for part in (routes, email_routes, user_routes, pages):
+        router.include_router(part.router)
     return Feature(
         name="auth",
         tables=TABLES,
         router=router,
         authenticator=issuer.live.identify,
+        # Where no mail can leave, no job has anything to do.
+        tasks=TASKS if config.smtp_url or not config.production else {},
         listeners={SecurityEvent: _log_security_event},
-        provides={Issuer: lambda kernel: issuer, Accounts: lambda kernel: KernelAccounts()},
+        uses=(Mailer, JobQueue),
+        provides={Issuer: lambda kernel: issuer, Accounts: lambda kernel: KernelAccounts(issuer)},
     )
 
 
 def _log_security_event(kernel: Kernel, event: SecurityEvent) -> None:
-    _log.info(event.name, extra={"subject_id": event.user_id, "address": event.address, "detail": dict(event.detail)})
+    _log.info(
+        event.name,
+        extra={
+            "subject_id": event.user_id,
+            "actor_id": event.actor_id,
+            "address": event.address,
+            "detail": dict(event.detail),
+        },
+    )

@@ -1,10 +1,11 @@
 """Starts, renews and ends sessions, and issues the two tokens of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app_kernel.auth import store
-from app_kernel.auth.accounts import emit_security, end_sessions
+from app_kernel.auth.accounts import end_sessions
+from app_kernel.auth.cookies import SessionCookies
 from app_kernel.auth.live import LiveSessions
 from app_kernel.auth.refresh import (
     GRACE,
@@ -14,6 +15,7 @@ from app_kernel.auth.refresh import (
     new_nonce,
     parse_refresh_token,
 )
+from app_kernel.auth.security_events import emit_security
 from app_kernel.auth.sessions import Lifetimes
 from app_kernel.auth.throttle import network_of
 from app_kernel.auth.tokens import AccessTokens
@@ -41,6 +43,10 @@ class SignedIn:
     """Seconds for which the access token is accepted."""
     user: Row
     session_id: str
+    session_seconds: int = 0
+    """Seconds until the session ends in any case."""
+    cookie: bool = False
+    """Whether the tokens go into cookies instead of the answer's body."""
 
 
 class Issuer:
@@ -57,9 +63,10 @@ class Issuer:
         self._refresh = RefreshTokens(secrets)
         self._lifetimes = Lifetimes.of(config)
         self.turns = Turns()
-        self.live = LiveSessions(self._access, self._lifetimes)
+        self.cookies = SessionCookies(config, secrets)
+        self.live = LiveSessions(self._access, self._lifetimes, self.cookies)
 
-    async def start(self, db: EntityStore, user: Row, user_agent: str | None) -> SignedIn:
+    async def start(self, db: EntityStore, user: Row, user_agent: str | None, *, cookie: bool = False) -> SignedIn:
         """Signs a user in from the address of the running request."""
         now, session_id, nonce = clock.now(), clock.new_id(), new_nonce()
         address = current_context().address
@@ -81,7 +88,7 @@ class Issuer:
                 "user_agent": (user_agent or "")[:MAX_USER_AGENT] or None,
             },
         )
-        return self._signed_in(user, session, token)
+        return replace(self._signed_in(user, session, token), cookie=cookie)
 
     async def renew(self, db: EntityStore, text: str) -> SignedIn:
         """The next tokens of a session, for its refresh token.
@@ -159,4 +166,5 @@ class Issuer:
         now = clock.now()
         expires_at = self._lifetimes.access_expiry(session, now)
         access_token = self._access.issue(user["id"], session["id"], user["role"], expires_at)
-        return SignedIn(access_token, refresh_token, expires_at - int(now.timestamp()), user, session["id"])
+        seconds = int((session["expires_at"] - now).total_seconds())
+        return SignedIn(access_token, refresh_token, expires_at - int(now.timestamp()), user, session["id"], seconds)

@@ -9,10 +9,12 @@ from weakref import WeakSet
 from starlette.types import Scope
 
 from app_kernel.auth import store
+from app_kernel.auth.cookies import SessionCookies
+from app_kernel.auth.security_events import emit_security
 from app_kernel.auth.sessions import Lifetimes
 from app_kernel.auth.tokens import AccessClaims, AccessTokens
 from app_kernel.core import clock
-from app_kernel.core.errors import InvalidToken
+from app_kernel.core.errors import CrossSiteRequest, InvalidToken
 from app_kernel.core.identity import UserIdentity
 from app_kernel.core.kernel import Kernel
 
@@ -37,9 +39,10 @@ class _Known:
 class LiveSessions:
     """The authenticator of one service."""
 
-    def __init__(self, tokens: AccessTokens, lifetimes: Lifetimes) -> None:
+    def __init__(self, tokens: AccessTokens, lifetimes: Lifetimes, cookies: SessionCookies) -> None:
         self._tokens = tokens
         self._lifetimes = lifetimes
+        self._cookies = cookies
         self._verified: dict[bytes, AccessClaims] = {}
         self._known: dict[str, _Known] = {}
         self._loading: dict[str, tuple[str, asyncio.Task[_Known]]] = {}
@@ -48,9 +51,10 @@ class LiveSessions:
     async def identify(self, kernel: Kernel, scope: Scope) -> UserIdentity | None:
         """The user whose access token came with the request, None without one; raises InvalidToken.
 
-        Raises Unavailable when the database cannot tell: a session nobody can check is not let in.
+        Raises CrossSiteRequest for a cookie that another site's page may have sent along, and Unavailable when the
+        database cannot tell: a session nobody can check is not let in.
         """
-        claims = self.find_claims(scope)
+        claims = await self._claims_or_report(scope)
         if claims is None:
             return None
         known = self._known.get(claims.session_id)
@@ -61,11 +65,29 @@ class LiveSessions:
             raise InvalidToken
         return known.user
 
+    async def _claims_or_report(self, scope: Scope) -> AccessClaims | None:
+        try:
+            return self.find_claims(scope)
+        except CrossSiteRequest:
+            await emit_security("auth.csrf_refused", None, path=scope["path"])
+            raise
+
     def find_claims(self, scope: Scope) -> AccessClaims | None:
-        """What the request's access token says, None without one; raises InvalidToken."""
-        token = _bearer_token(scope)
-        if token is None:
+        """What the request's access token says, None without one; raises InvalidToken, CrossSiteRequest.
+
+        A token in the Authorization header comes before one in a cookie.
+        """
+        token, has_cookies = _bearer_token(scope)
+        if token is not None:
+            return self._checked(token)
+        value = self._cookies.read(scope, self._cookies.session) if has_cookies else None
+        if value is None:
             return None
+        claims = self._checked(value.encode("latin-1"))
+        self._cookies.require_same_site(scope, claims.session_id)
+        return claims
+
+    def _checked(self, token: bytes) -> AccessClaims:
         claims = self._verified.get(token)
         if claims is None:
             return self._verify(token)
@@ -110,11 +132,12 @@ class LiveSessions:
         read_at = clock.monotonic()
         db = kernel.db.connection()
         session = await store.get_session(db, claims.session_id)
-        if session is None or session["user_id"] != claims.user_id or not self._lifetimes.is_live(session, clock.now()):
+        if session is None or not self._lifetimes.is_live(session, clock.now()):
             return _Known(None, claims.user_id, read_at)
-        row = await store.get_user_row(db, claims.user_id)
+        # By the session's own user: a token that names another one must not decide what this session is.
+        row = await store.get_user_row(db, session["user_id"])
         user = None if row is None or not row["is_active"] else UserIdentity(row["id"], row["email"], row["role"])
-        return _Known(user, claims.user_id, read_at)
+        return _Known(user, session["user_id"], read_at)
 
     def _finish(self, session_id: str, task: "asyncio.Task[_Known]") -> None:
         under_way = self._loading.get(session_id)
@@ -132,14 +155,20 @@ def forget_user(user_id: str) -> None:
         live.forget_user(user_id)
 
 
-def _bearer_token(scope: Scope) -> bytes | None:
-    values = [value for name, value in scope["headers"] if name == b"authorization"]
-    if not values:
-        return None
-    if len(values) > 1:
-        raise InvalidToken("The request has more than one Authorization header.")
-    value: bytes = values[0]
-    return value[7:].strip() if value[:7].lower() == b"bearer " else None
+def _bearer_token(scope: Scope) -> tuple[bytes | None, bool]:
+    """The token in the Authorization header, and whether there are cookies."""
+    value: bytes | None = None
+    has_cookies = False
+    for name, given in scope["headers"]:
+        if name == b"authorization":
+            if value is not None:
+                raise InvalidToken("The request has more than one Authorization header.")
+            value = given
+        elif name == b"cookie":
+            has_cookies = True
+    if value is None:
+        return None, has_cookies
+    return (value[7:].strip() if value[:7].lower() == b"bearer " else None), has_cookies
 
 
 def _make_room(remembered: dict[K, Any]) -> None:

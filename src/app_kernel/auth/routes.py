@@ -1,16 +1,37 @@
-"""The routes under /auth."""
+"""The routes under /auth with which one signs in and out, and sees to one's own account."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Header, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import JSONResponse
 
-from app_kernel.auth.accounts import emit_security, update_profile
-from app_kernel.auth.issuer import Issuer, SignedIn
+from app_kernel.auth.accounts import delete_user, update_profile
+from app_kernel.auth.answers import add_cookies, sign_in_response, user_answer
+from app_kernel.auth.deps import (
+    BUSY,
+    INVALID,
+    THROTTLED,
+    UNAUTHENTICATED,
+    Claims,
+    Sessions,
+    Store,
+    User,
+    UserAgent,
+    forbid_storing,
+)
+from app_kernel.auth.issuer import Issuer
+from app_kernel.auth.links import service_base
+from app_kernel.auth.refresh import parse_refresh_token
+from app_kernel.auth.registration import register
 from app_kernel.auth.schemas import (
     ChangePasswordRequest,
+    CookieAnswer,
+    CsrfAnswer,
+    DeleteAccountRequest,
     LoginRequest,
+    MailSent,
     OAuthError,
     OAuthPassword,
     ProfileRequest,
@@ -21,46 +42,10 @@ from app_kernel.auth.schemas import (
     UserAnswer,
     problem,
 )
-from app_kernel.auth.sign_in import change_password, login, register
+from app_kernel.auth.security_events import emit_security
+from app_kernel.auth.sign_in import change_password, login, prove_owner, require_user
 from app_kernel.auth.store import get_user_row
-from app_kernel.auth.tokens import AccessClaims
-from app_kernel.core.current import current_kernel
-from app_kernel.core.deps import db_connection
-from app_kernel.core.errors import AccountNotFound, NotAuthenticated
-from app_kernel.core.identity import UserIdentity, get_current_user
-from app_kernel.core.ports import EntityStore
-
-
-async def forbid_storing(response: Response) -> None:
-    """Keeps tokens and personal data out of every cache (RFC 6749, 5.1)."""
-    response.headers["Cache-Control"] = "no-store"
-
-
-async def issuer_of_service() -> Issuer:
-    """The sessions of the running service."""
-    return current_kernel().port(Issuer)
-
-
-Store = Annotated[EntityStore, Depends(db_connection)]
-Sessions = Annotated[Issuer, Depends(issuer_of_service)]
-User = Annotated[UserIdentity, Depends(get_current_user)]
-UserAgent = Annotated[str | None, Header(include_in_schema=False)]
-
-
-async def claims_of_request(request: Request, user: User, sessions: Sessions) -> AccessClaims:
-    """What the access token of the signed-in caller says."""
-    claims = sessions.live.find_claims(request.scope)
-    if claims is None:
-        raise NotAuthenticated
-    return claims
-
-
-Claims = Annotated[AccessClaims, Depends(claims_of_request)]
-
-_UNAUTHENTICATED = problem("No access token, or one that is invalid, expired or revoked.")
-_THROTTLED = problem("Too many failed attempts; Retry-After says how many seconds to wait.")
-_BUSY = problem("Too many passwords wait to be checked; try again after Retry-After seconds.")
-_INVALID = problem("The request does not validate.")
+from app_kernel.core.errors import AccountNotFound, InvalidToken, NotAuthenticated
 
 router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(forbid_storing)])
 
@@ -69,28 +54,52 @@ router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(forbid_s
     "/register",
     status_code=201,
     summary="Sign up",
+    response_model=TokenAnswer | CookieAnswer,
     responses={
+        202: {
+            "model": MailSent,
+            "description": "A mail is on its way; the account signs in once its link is followed.",
+        },
         403: problem("Sign-up is disabled."),
         409: problem("The email or username is taken."),
         422: problem("The email, username or password cannot be used; detail says why."),
-        503: _BUSY,
+        503: BUSY,
     },
 )
 async def post_register(
-    data: RegisterRequest, db: Store, sessions: Sessions, user_agent: UserAgent = None
-) -> TokenAnswer:
+    request: Request, data: RegisterRequest, db: Store, sessions: Sessions, user_agent: UserAgent = None
+) -> Response:
     """Makes an account and signs it in. The role is always `user`."""
-    return _token_answer(await register(db, sessions, data.model_dump(), user_agent))
+    if data.cookie:
+        sessions.cookies.require_own_page(request.scope)
+    by_mail = sessions.config.email_verification == "required"
+    base = service_base(sessions.config, request.scope) if by_mail else ""
+    signed_in = await register(db, sessions, data.model_dump(), user_agent, base)
+    if signed_in is None:
+        return JSONResponse(MailSent().model_dump(), 202)
+    return sign_in_response(request.scope, sessions, signed_in, 201)
 
 
 @router.post(
     "/login",
     summary="Sign in",
-    responses={401: problem("Wrong email, username or password."), 422: _INVALID, 429: _THROTTLED, 503: _BUSY},
+    response_model=TokenAnswer | CookieAnswer,
+    responses={
+        401: problem("Wrong email, username or password."),
+        403: problem("The email address is not confirmed yet, or another site's page asked for cookies."),
+        422: INVALID,
+        429: THROTTLED,
+        503: BUSY,
+    },
 )
-async def post_login(data: LoginRequest, db: Store, sessions: Sessions, user_agent: UserAgent = None) -> TokenAnswer:
+async def post_login(
+    request: Request, data: LoginRequest, db: Store, sessions: Sessions, user_agent: UserAgent = None
+) -> Response:
     """Signs in with an email or username and the password."""
-    return _token_answer(await login(db, sessions, data.identifier, data.password, user_agent))
+    if data.cookie:
+        sessions.cookies.require_own_page(request.scope)
+    signed_in = await login(db, sessions, data.identifier, data.password, user_agent, cookie=data.cookie)
+    return sign_in_response(request.scope, sessions, signed_in)
 
 
 @router.post(
@@ -99,45 +108,74 @@ async def post_login(data: LoginRequest, db: Store, sessions: Sessions, user_age
     response_model=TokenAnswer,
     responses={
         400: {"model": OAuthError, "description": "Wrong username or password, or another grant type (RFC 6749, 5.2)."},
-        422: _INVALID,
-        429: _THROTTLED,
-        503: _BUSY,
+        422: INVALID,
+        429: THROTTLED,
+        503: BUSY,
     },
 )
 async def post_token(
-    form: Annotated[OAuthPassword, Form()], db: Store, sessions: Sessions, user_agent: UserAgent = None
-) -> TokenAnswer | Response:
+    request: Request,
+    form: Annotated[OAuthPassword, Form()],
+    db: Store,
+    sessions: Sessions,
+    user_agent: UserAgent = None,
+) -> Response:
     """What the Authorize button of the documentation calls; `username` is the email or the username."""
     if form.grant_type != "password":
         return _oauth_error("unsupported_grant_type", "The grant type is password.")
     try:
-        return _token_answer(await login(db, sessions, form.username, form.password, user_agent))
+        signed_in = await login(db, sessions, form.username, form.password, user_agent)
     except NotAuthenticated as exc:
         return _oauth_error("invalid_grant", exc.message)
+    return sign_in_response(request.scope, sessions, signed_in)
 
 
 @router.post(
     "/refresh",
     summary="Get new tokens",
-    responses={401: problem("The refresh token is invalid, expired or revoked."), 422: _INVALID},
+    response_model=TokenAnswer | CookieAnswer,
+    responses={
+        401: problem("The refresh token is invalid, expired or revoked."),
+        403: problem("The refresh token came in a cookie, and X-CSRF-Token is missing or wrong."),
+        422: INVALID,
+    },
 )
-async def post_refresh(data: RefreshRequest, db: Store, sessions: Sessions) -> TokenAnswer:
-    """Exchanges a refresh token for new tokens. It is used up; using it again later ends the session."""
-    return _token_answer(await sessions.renew(db, data.refresh_token))
+async def post_refresh(request: Request, db: Store, sessions: Sessions, data: RefreshRequest | None = None) -> Response:
+    """Exchanges a refresh token for new tokens. It is used up; using it again later ends the session.
+
+    Where it came in a cookie, the new ones go into cookies too, and X-CSRF-Token is needed.
+    """
+    given = None if data is None else data.refresh_token
+    if given is not None:
+        return sign_in_response(request.scope, sessions, await sessions.renew(db, given))
+    token = sessions.cookies.read(request.scope, sessions.cookies.refresh)
+    if token is None:
+        raise InvalidToken("There is no refresh token, neither in the body nor in a cookie.")
+    sessions.cookies.require_same_site(request.scope, parse_refresh_token(token).session_id)
+    signed_in = await sessions.renew(db, token)
+    return sign_in_response(request.scope, sessions, replace(signed_in, cookie=True))
 
 
-@router.post("/logout", status_code=204, summary="Sign out here", responses={401: _UNAUTHENTICATED})
-async def post_logout(claims: Claims, db: Store, sessions: Sessions) -> None:
-    """Ends the session of this token, with everything issued from it."""
+@router.get("/csrf", summary="The CSRF token of a cookie session", responses={401: UNAUTHENTICATED})
+async def get_csrf(claims: Claims, sessions: Sessions) -> CsrfAnswer:
+    """What a page sends in X-CSRF-Token; a page of the same origin may read it from the cookie instead."""
+    return CsrfAnswer(csrf_token=sessions.cookies.csrf_token(claims.session_id))
+
+
+@router.post("/logout", status_code=204, summary="Sign out here", responses={401: UNAUTHENTICATED})
+async def post_logout(request: Request, response: Response, claims: Claims, db: Store, sessions: Sessions) -> None:
+    """Ends the session of this token, with everything issued from it, and clears its cookies."""
     await sessions.end(db, claims.session_id)
     await emit_security("auth.logout", claims.user_id, session_id=claims.session_id)
+    _clear_cookies(request, response, sessions)
 
 
-@router.post("/logout-all", status_code=204, summary="Sign out everywhere", responses={401: _UNAUTHENTICATED})
-async def post_logout_all(user: User, db: Store, sessions: Sessions) -> None:
+@router.post("/logout-all", status_code=204, summary="Sign out everywhere", responses={401: UNAUTHENTICATED})
+async def post_logout_all(request: Request, response: Response, user: User, db: Store, sessions: Sessions) -> None:
     """Ends every session of the caller, this one too."""
     await sessions.end_all(db, user.id)
     await emit_security("auth.logout_all", user.id)
+    _clear_cookies(request, response, sessions)
 
 
 @router.post(
@@ -145,11 +183,11 @@ async def post_logout_all(user: User, db: Store, sessions: Sessions) -> None:
     status_code=204,
     summary="Change the password",
     responses={
-        401: _UNAUTHENTICATED,
+        401: UNAUTHENTICATED,
         403: problem("The current password is wrong."),
         422: problem("The new password cannot be used; detail says why."),
-        429: _THROTTLED,
-        503: _BUSY,
+        429: THROTTLED,
+        503: BUSY,
     },
 )
 async def post_change_password(data: ChangePasswordRequest, claims: Claims, db: Store, sessions: Sessions) -> None:
@@ -157,30 +195,57 @@ async def post_change_password(data: ChangePasswordRequest, claims: Claims, db: 
     await change_password(db, sessions, claims.user_id, claims.session_id, data.current_password, data.new_password)
 
 
-@router.get("/me", summary="Who am I", responses={401: _UNAUTHENTICATED})
+@router.get("/me", summary="Who am I", responses={401: UNAUTHENTICATED})
 async def get_me(user: User, db: Store) -> UserAnswer:
     """The account of the caller."""
     row = await get_user_row(db, user.id)
     if row is None:
         raise NotAuthenticated
-    return _user_answer(row)
+    return user_answer(row)
 
 
 @router.patch(
     "/me",
     summary="Change my profile",
     responses={
-        401: _UNAUTHENTICATED,
+        401: UNAUTHENTICATED,
         409: problem("The username is taken."),
         422: problem("The name or username cannot be used; detail says why."),
     },
 )
 async def patch_me(data: ProfileRequest, user: User, db: Store) -> UserAnswer:
     """Changes the name and username that are given; null clears one."""
-    return _user_answer(await update_profile(db, user.id, data.model_dump(exclude_unset=True)))
+    return user_answer(await update_profile(db, user.id, data.model_dump(exclude_unset=True)))
 
 
-@router.get("/sessions", summary="List my sessions", responses={401: _UNAUTHENTICATED})
+@router.delete(
+    "/me",
+    status_code=204,
+    summary="Delete my account",
+    responses={
+        401: UNAUTHENTICATED,
+        403: problem("The password is missing or wrong, or the session is not fresh."),
+        422: INVALID,
+        429: THROTTLED,
+        503: BUSY,
+    },
+)
+async def delete_me(
+    request: Request,
+    response: Response,
+    claims: Claims,
+    db: Store,
+    sessions: Sessions,
+    data: DeleteAccountRequest | None = None,
+) -> None:
+    """Deletes the caller's account for good, with its sessions, keys and linked identities."""
+    user = await require_user(db, claims.user_id)
+    await prove_owner(db, sessions, user, claims.session_id, None if data is None else data.password)
+    await delete_user(db, claims.user_id)
+    _clear_cookies(request, response, sessions)
+
+
+@router.get("/sessions", summary="List my sessions", responses={401: UNAUTHENTICATED})
 async def get_sessions(claims: Claims, db: Store, sessions: Sessions) -> list[SessionAnswer]:
     """Where the caller is signed in, the newest session first."""
     rows = await sessions.list_sessions(db, claims.user_id)
@@ -191,7 +256,7 @@ async def get_sessions(claims: Claims, db: Store, sessions: Sessions) -> list[Se
     "/sessions/{id}",
     status_code=204,
     summary="End one of my sessions",
-    responses={401: _UNAUTHENTICATED, 404: problem("The caller has no such session.")},
+    responses={401: UNAUTHENTICATED, 404: problem("The caller has no such session.")},
 )
 async def delete_session(id: str, claims: Claims, db: Store, sessions: Sessions) -> None:
     """Ends a session of the caller, with everything issued from it."""
@@ -199,19 +264,6 @@ async def delete_session(id: str, claims: Claims, db: Store, sessions: Sessions)
         raise AccountNotFound("There is no such session.")
     await sessions.end(db, id)
     await emit_security("auth.logout", claims.user_id, session_id=id)
-
-
-def _token_answer(signed_in: SignedIn) -> TokenAnswer:
-    return TokenAnswer(
-        access_token=signed_in.access_token,
-        refresh_token=signed_in.refresh_token,
-        expires_in=signed_in.expires_in,
-        user=_user_answer(signed_in.user),
-    )
-
-
-def _user_answer(row: Mapping[str, Any]) -> UserAnswer:
-    return UserAnswer(**{field: row[field] for field in UserAnswer.model_fields})
 
 
 def _session_answer(row: Mapping[str, Any], current: str) -> SessionAnswer:
@@ -224,6 +276,11 @@ def _session_answer(row: Mapping[str, Any], current: str) -> SessionAnswer:
         user_agent=row["user_agent"],
         current=row["id"] == current,
     )
+
+
+def _clear_cookies(request: Request, response: Response, sessions: Issuer) -> None:
+    if any(name == b"cookie" for name, _ in request.scope["headers"]):
+        add_cookies(response, sessions.cookies.to_clear(request.scope))
 
 
 def _oauth_error(error: str, description: str) -> Response:

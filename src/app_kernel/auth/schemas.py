@@ -36,6 +36,12 @@ class _Input(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
 
+UseCookie = Annotated[
+    bool,
+    Field(description="Put the session into cookies instead of the answer, for a page in a browser; see X-CSRF-Token."),
+]
+
+
 class RegisterRequest(_Input):
     """A new account."""
 
@@ -43,6 +49,7 @@ class RegisterRequest(_Input):
     password: Password = Field(examples=["correct horse battery staple"])
     name: Name | None = None
     username: Annotated[str, Field(max_length=50), AfterValidator(_check_text)] | None = None
+    cookie: UseCookie = False
 
 
 class LoginRequest(_Input):
@@ -51,6 +58,7 @@ class LoginRequest(_Input):
     email: Identifier | None = None
     username: Identifier | None = None
     password: Password
+    cookie: UseCookie = False
 
     @model_validator(mode="after")
     def _name_one(self) -> Self:
@@ -65,9 +73,49 @@ class LoginRequest(_Input):
 
 
 class RefreshRequest(_Input):
-    """The refresh token of the session."""
+    """The refresh token of the session; left out where it is in a cookie."""
 
-    refresh_token: OpaqueToken
+    refresh_token: OpaqueToken | None = None
+
+
+class EmailRequest(_Input):
+    """The address of an account."""
+
+    email: Identifier = Field(examples=["ada@example.com"])
+
+
+class ConfirmEmailRequest(_Input):
+    """The token of a mailed link, and the account's password where the caller is not signed in to it."""
+
+    token: OpaqueToken
+    password: Password | None = None
+
+
+class ResetPasswordRequest(_Input):
+    """The token of a mailed link, and the password to come."""
+
+    token: OpaqueToken
+    new_password: Password
+
+
+class ChangeEmailRequest(_Input):
+    """The address to come, and the password of now; an account without a password needs a fresh sign-in."""
+
+    new_email: Identifier = Field(examples=["ada@example.org"])
+    password: Password | None = None
+
+
+class DeleteAccountRequest(_Input):
+    """The password of now; an account without a password needs a fresh sign-in."""
+
+    password: Password | None = None
+
+
+class ChangeUserRequest(_Input):
+    """What an admin changes of an account."""
+
+    role: Annotated[str, Field(max_length=50)] | None = None
+    is_active: bool | None = None
 
 
 class OAuthPassword(_Input):
@@ -101,6 +149,7 @@ class UserAnswer(BaseModel):
     name: str | None
     role: str
     is_active: bool
+    email_verified: bool = Field(description="Whether the owner has shown that mail to the address reaches them.")
     created_at: str
 
 
@@ -112,6 +161,38 @@ class TokenAnswer(BaseModel):
     token_type: str = "bearer"  # noqa: S105 - the type's name, not a token
     expires_in: int = Field(description="Seconds for which the access token is accepted.")
     user: UserAnswer
+
+
+class CookieAnswer(BaseModel):
+    """A session whose tokens are in cookies."""
+
+    token_type: str = "cookie"  # noqa: S105 - the type's name, not a token
+    csrf_token: str = Field(description="To be sent as X-CSRF-Token with every request that changes something.")
+    expires_in: int = Field(description="Seconds after which POST /auth/refresh is due.")
+    user: UserAnswer
+
+
+class MailSent(BaseModel):
+    """What is the same whether or not there is such an account."""
+
+    detail: str = "If this can be done for the address, a mail is on its way to it."
+
+
+class ConfirmedAnswer(BaseModel):
+    """An account whose address is confirmed."""
+
+    user: UserAnswer
+    choose_password_token: str | None = Field(
+        default=None,
+        description="Given when nobody could tell that the password was chosen by who reads mail there: it was removed,"
+        " and POST /auth/reset-password sets a new one with this token within 15 minutes.",
+    )
+
+
+class CsrfAnswer(BaseModel):
+    """What a page sends in X-CSRF-Token."""
+
+    csrf_token: str
 
 
 class SessionAnswer(BaseModel):

@@ -1,49 +1,35 @@
 """Signing in with a password: held back before any hashing, and the same answer and work whoever asks."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app_kernel.auth import store
-from app_kernel.auth.accounts import create_account, emit_security, replace_password, upgrade_hash
+from app_kernel.auth.accounts import replace_password, upgrade_hash
 from app_kernel.auth.identifiers import account_key, login_key
 from app_kernel.auth.issuer import Issuer, SignedIn
 from app_kernel.auth.passwords import DUMMY_HASH, needs_rehash, verify_in_thread
+from app_kernel.auth.security_events import emit_security
 from app_kernel.auth.throttle import PER_ACCOUNT, PER_NETWORK, network_of, seconds_until_free
 from app_kernel.auth.turns import ACCOUNT_AT_ONCE, NETWORK_AT_ONCE
 from app_kernel.core import clock
 from app_kernel.core.context import current_context
-from app_kernel.core.errors import NotAuthenticated, PermissionDenied, ServerBusy, SignupDisabled, TooManyAttempts
+from app_kernel.core.errors import EmailNotVerified, NotAuthenticated, PermissionDenied, ServerBusy, TooManyAttempts
 from app_kernel.core.ports import EntityStore
 
 Row = dict[str, Any]
 
+FRESH = timedelta(minutes=10)
 WRONG = "Wrong email, username or password."
 """The one answer to every login that fails, so that it tells nobody which accounts exist."""
 
 
-async def register(db: EntityStore, issuer: Issuer, values: dict[str, Any], user_agent: str | None) -> SignedIn:
-    """Makes an account by sign-up and signs it in; its role is `user`, whatever the client sent.
-
-    Raises SignupDisabled, and what `create_user` raises.
-    """
-    if not issuer.config.allow_self_signup:
-        raise SignupDisabled
-    row = await create_account(
-        db,
-        issuer.config,
-        values["email"],
-        values["password"],
-        name=values.get("name"),
-        username=values.get("username"),
-    )
-    return await issuer.start(db, row, user_agent)
-
-
-async def login(db: EntityStore, issuer: Issuer, identifier: str, password: str, user_agent: str | None) -> SignedIn:
+async def login(
+    db: EntityStore, issuer: Issuer, identifier: str, password: str, user_agent: str | None, *, cookie: bool = False
+) -> SignedIn:
     """Signs in an account by its email or username.
 
-    Raises NotAuthenticated with one text for every reason, TooManyAttempts before the password is looked at, and
-    ServerBusy when too many passwords wait to be checked.
+    Raises NotAuthenticated with one text for every reason, TooManyAttempts before the password is looked at,
+    EmailNotVerified once it was right, and ServerBusy when too many passwords wait to be checked.
     """
     field, value = login_key(identifier)
     user = await store.find_user_row(db, field, value)
@@ -52,9 +38,23 @@ async def login(db: EntityStore, issuer: Issuer, identifier: str, password: str,
         await _report_failure(user)
         raise NotAuthenticated(WRONG)
     await _upgrade(db, user, password)
-    signed_in = await issuer.start(db, user, user_agent)
+    return await start_session(db, issuer, user, user_agent, method="password", cookie=cookie)
+
+
+async def start_session(
+    db: EntityStore, issuer: Issuer, user: Row, user_agent: str | None, *, method: str, cookie: bool
+) -> SignedIn:
+    """Signs in who has proved, by `method`, to be the owner of the account that was read as `user`.
+
+    Raises NotAuthenticated when it is deactivated or changed meanwhile, and EmailNotVerified.
+    """
+    if not user["is_active"]:
+        raise NotAuthenticated(WRONG)
+    if issuer.config.email_verification == "required" and user["email_verified_at"] is None:
+        raise EmailNotVerified
+    signed_in = await issuer.start(db, user, user_agent, cookie=cookie)
     await _require_unchanged(db, issuer, user, signed_in.session_id)
-    await emit_security("auth.login", user["id"])
+    await emit_security("auth.login", user["id"], method=method)
     return signed_in
 
 
@@ -66,13 +66,42 @@ async def change_password(
     The current password is asked for and guarded like a login, because a stolen token must not be enough. Raises
     PermissionDenied when it is wrong, TooManyAttempts, WeakPassword, ServerBusy.
     """
+    user = await require_user(db, user_id)
+    await prove_password(db, issuer, user, current)
+    await replace_password(db, issuer.config, user, new, keep_session=session_id)
+
+
+async def prove_password(db: EntityStore, issuer: Issuer, user: Row, password: str) -> None:
+    """Returns when the password is the account's; guarded like a login.
+
+    Raises PermissionDenied when it is wrong, TooManyAttempts, ServerBusy.
+    """
+    if not await _try_password(db, issuer, user, account_key("email", user["email"]), password):
+        await _report_failure(user)
+        raise PermissionDenied("The current password is wrong.")
+
+
+async def prove_owner(db: EntityStore, issuer: Issuer, user: Row, session_id: str, password: str | None) -> None:
+    """Returns when the caller has shown that the account is theirs, by more than a token that may be stolen.
+
+    By its password; where it has none, by a session that began within the last ten minutes. Raises PermissionDenied.
+    """
+    if user["password_hash"] is not None:
+        if password is None:
+            raise PermissionDenied("This needs the current password.")
+        await prove_password(db, issuer, user, password)
+        return
+    session = await store.get_session(db, session_id)
+    if session is None or clock.now() - datetime.fromisoformat(session["created_at"]) > FRESH:
+        raise PermissionDenied("This needs a fresh sign-in: sign in again, then repeat it within ten minutes.")
+
+
+async def require_user(db: EntityStore, user_id: str) -> Row:
+    """The account's row; raises NotAuthenticated when it is gone."""
     user = await store.get_user_row(db, user_id)
     if user is None:
         raise NotAuthenticated
-    if not await _try_password(db, issuer, user, account_key("email", user["email"]), current):
-        await _report_failure(user)
-        raise PermissionDenied("The current password is wrong.")
-    await replace_password(db, issuer.config, user, new, keep_session=session_id)
+    return user
 
 
 async def _try_password(db: EntityStore, issuer: Issuer, user: Row | None, account: str, password: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from app_kernel.auth.tables import LOGIN_FAILURES, SESSIONS, USERS
+from app_kernel.auth.tables import EMAIL_TOKENS, LOGIN_FAILURES, SESSIONS, USERS
 from app_kernel.auth.throttle import KEEP_FAILURES, KNOWN_FOR, window_around
 from app_kernel.core import clock
 from app_kernel.core.errors import AccountExists, UniqueViolation, VersionConflict
@@ -15,6 +15,7 @@ Row = dict[str, Any]
 PRUNE = 5
 """Rows out of date that one sign-in attempt may remove; more than it adds, so the tables stay bounded."""
 LISTED_SESSIONS = 200
+KEEP_LINKS = timedelta(days=1)
 
 
 async def insert_user(db: EntityStore, values: Mapping[str, Any]) -> Row:
@@ -54,9 +55,56 @@ async def find_user_row(db: EntityStore, field: str, value: str) -> Row | None:
     return found[0] if found else None
 
 
-async def list_user_rows(db: EntityStore, limit: int) -> list[Row]:
-    """The accounts, the oldest first."""
-    return await db.privileged.find_entities(USERS, order_by="[created_at]", limit=limit)
+async def list_user_rows(db: EntityStore, limit: int, offset: int = 0, email: str | None = None) -> list[Row]:
+    """The accounts, the oldest first; only the one with this canonical address where it is given."""
+    clause, params = ("[email] = ?", (email.strip().lower(),)) if email else (None, ())
+    return await db.privileged.find_entities(USERS, clause, params, order_by="[created_at]", limit=limit, offset=offset)
+
+
+async def delete_user_rows(db: EntityStore, user_id: str) -> None:
+    """Removes an account, its sessions and its mailed links for good."""
+    for table in (SESSIONS, EMAIL_TOKENS):
+        while True:
+            rows = await db.privileged.find_entities(table, "[user_id] = ?", (user_id,), limit=LISTED_SESSIONS)
+            await db.privileged.delete_entities(table, [row["id"] for row in rows], permanent=True)
+            if len(rows) < LISTED_SESSIONS:
+                break
+    await db.privileged.delete_entity(USERS, user_id, permanent=True)
+
+
+async def insert_email_token(db: EntityStore, values: Mapping[str, Any]) -> Row:
+    """Adds a mailed link, and removes a few that ran out long ago."""
+    row = await db.privileged.save_entity(EMAIL_TOKENS, values)
+    await _prune(db, EMAIL_TOKENS, "expires_at", clock.now() - KEEP_LINKS)
+    return row
+
+
+async def find_email_token(db: EntityStore, token_hash: str) -> Row | None:
+    """The mailed link whose token has this hash, used or not, or None."""
+    found = await db.privileged.find_entities(EMAIL_TOKENS, "[token_hash] = ?", (token_hash,), limit=1)
+    return found[0] if found else None
+
+
+async def use_email_token(db: EntityStore, row: Row) -> None:
+    """Uses a link up; raises VersionConflict when somebody else did meanwhile."""
+    values = {"id": row["id"], "used_at": clock.now()}
+    await db.privileged.save_entity(EMAIL_TOKENS, values, expected_version=row["_version"])
+
+
+async def use_up_email_tokens(db: EntityStore, user_id: str) -> None:
+    """Uses up every open link of an account: one of them did its work, or the address changed."""
+    rows = await db.privileged.find_entities(
+        EMAIL_TOKENS, "[user_id] = ? AND [used_at] IS NULL", (user_id,), limit=LISTED_SESSIONS
+    )
+    for row in rows:
+        await db.privileged.save_entity(EMAIL_TOKENS, {"id": row["id"], "used_at": clock.now()})
+
+
+async def count_email_tokens(db: EntityStore, user_id: str, since: datetime) -> int:
+    """How many links were made for an account since then."""
+    return await db.privileged.count_entities(
+        EMAIL_TOKENS, "[user_id] = ? AND [created_at] > ?", (user_id, clock.to_text(since))
+    )
 
 
 async def insert_session(db: EntityStore, values: Mapping[str, Any]) -> Row:

@@ -1,4 +1,4 @@
-"""The tables of auth: accounts, sessions and failed logins. None keeps a history: a history would keep old hashes."""
+"""The tables of auth: accounts, sessions, failed logins, mailed links. No history: it would keep old hashes."""
 
 from datetime import datetime
 
@@ -7,6 +7,7 @@ from app_kernel.core.tables import Index, Table
 USERS = "kernel_users"
 SESSIONS = "kernel_sessions"
 LOGIN_FAILURES = "kernel_login_failures"
+EMAIL_TOKENS = "kernel_email_tokens"
 
 TABLES = (
     Table(
@@ -17,6 +18,7 @@ TABLES = (
             "name": str,
             "role": str,
             "is_active": bool,
+            "email_verified_at": datetime,
             "password_hash": str,
             "password_changed_at": datetime,
         },
@@ -43,5 +45,17 @@ TABLES = (
         LOGIN_FAILURES,
         {"account": str, "network": str, "at": datetime},
         (Index(("account", "at")), Index(("network", "at")), Index(("at",))),
+    ),
+    Table(
+        EMAIL_TOKENS,
+        {
+            "token_hash": str,
+            "purpose": str,
+            "user_id": str,
+            "email": str,
+            "expires_at": datetime,
+            "used_at": datetime,
+        },
+        (Index(("token_hash",), unique=True), Index(("user_id",)), Index(("expires_at",))),
     ),
 )

@@ -1,7 +1,19 @@
 """How failed logins hold back the next ones: the limits, and whose failures count."""
 
 from datetime import datetime, timedelta
-from ipaddress import IPv6Address, ip_address
+
+from app_kernel.core.networks import network_of
+
+__all__ = [
+    "KEEP_FAILURES",
+    "KNOWN_FOR",
+    "PER_ACCOUNT",
+    "PER_NETWORK",
+    "WINDOW",
+    "network_of",
+    "seconds_until_free",
+    "window_around",
+]
 
 PER_ACCOUNT = 10
 """Failed logins that one account takes in a window."""
@@ -11,25 +23,6 @@ WINDOW = timedelta(seconds=60)
 KEEP_FAILURES = timedelta(hours=1)
 KNOWN_FOR = timedelta(days=30)
 """How long an address from which the account signed in is held back by its own failures only."""
-
-
-def network_of(address: str | None) -> str | None:
-    """What a client's failures are counted under: its IPv4 address, or the /64 of an IPv6 one, which is one subscriber.
-
-    An IPv4 address inside IPv6 (::ffff:a.b.c.d) counts as the IPv4 address. None when the address is not known or no
-    IP address, such as the peer of a Unix socket.
-    """
-    if address is None:
-        return None
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return f"{IPv6Address(int(parsed) >> 64 << 64)}/64"
 
 
 def window_around(instant: datetime) -> tuple[datetime, datetime]:

@@ -10,8 +10,10 @@ import typer
 
 from app_kernel.auth import (
     activate_user,
+    confirm_email,
     create_user,
     deactivate_user,
+    delete_user,
     find_user,
     list_users,
     set_password,
@@ -52,7 +54,10 @@ def create(
     role = "admin" if admin else "user"
 
     async def work(db: EntityStore) -> UserIdentity:
-        return await create_user(db, email, password, role=role, name=name, username=username, config=config)
+        # Whoever may run this vouches for the address.
+        return await create_user(
+            db, email, password, role=role, name=name, username=username, email_verified=True, config=config
+        )
 
     user = run(config, work, makes_database=True)
     typer.echo(f"created {user.email} with the role {user.role} in {place(config)}")
@@ -97,6 +102,20 @@ def let_in(account: Account, *, database_url: DatabaseUrl = None, env_file: EnvF
     """Lets a deactivated account sign in again."""
     user = _run_on(account, database_url, env_file, lambda db, found: activate_user(db, found.id))
     typer.echo(f"{user.email} is active")
+
+
+@users.command("confirm-email")
+def vouch(account: Account, *, database_url: DatabaseUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE) -> None:
+    """Notes that the account's address is its owner's, as if they had followed a mailed link."""
+    user = _run_on(account, database_url, env_file, lambda db, found: confirm_email(db, found.id))
+    typer.echo(f"{user.email} is confirmed")
+
+
+@users.command("delete")
+def remove(account: Account, *, database_url: DatabaseUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE) -> None:
+    """Deletes an account for good; keys and identities of it that features keep end with it, as nobody owns them."""
+    _run_on(account, database_url, env_file, lambda db, found: delete_user(db, found.id))
+    typer.echo("the account is deleted")
 
 
 @users.command("set-password")

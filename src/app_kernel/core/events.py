@@ -85,6 +85,17 @@ class UserDeleted:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnershipProven:
+    """Who reads mail at an account's address has shown it for the first time, and need not be who made the account.
+
+    Other ways in that were attached to it before are no longer to be trusted; what a listener writes is part of the
+    same commit.
+    """
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class SecurityEvent:
     """Something a security log must show: who did what, from where, and whether it worked.
 
@@ -103,6 +114,19 @@ class SecurityEvent:
     detail: Mapping[str, Any]
     actor_id: str | None = None
     """Who did it, as far as they were signed in: the user themselves, or an admin."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimited:
+    """A request was refused, as its caller's limit was used up."""
+
+    policy: str
+    """default (of a user), anonymous, auth, or route for a route with a limit of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class HitCountedLocally:
+    """A hit was counted by this process alone, as Redis, which all processes share, did not answer."""
 
 
 @dataclass(frozen=True, slots=True)

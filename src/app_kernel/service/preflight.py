@@ -11,6 +11,8 @@ from app_kernel.logs import get_logger
 from app_kernel.service.address_check import find_address_problems, label_of
 
 NOT_BUILT_SETTINGS: dict[str, str] = {}
+LONG_KEYS = frozenset({"jwt_secret", "jwt_secret_previous", "encryption_key"})
+"""Refused in production when they are short."""
 NEW_SECRET = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 - a command that makes one
 
 _origin = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?").fullmatch

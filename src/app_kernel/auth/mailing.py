@@ -1,0 +1,121 @@
+"""Mails about accounts. What is asked for from outside is looked up by a job, so that the answer takes equally long."""
+
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from app_kernel.auth import store
+from app_kernel.auth.email_tokens import LIFETIMES, MOST_PER_HOUR, Purpose, new_email_token
+from app_kernel.auth.identifiers import canonical_email
+from app_kernel.auth.links import link_for
+from app_kernel.core import clock
+from app_kernel.core.config import ServiceConfig
+from app_kernel.core.current import current_kernel
+from app_kernel.core.errors import InvalidEmail, MailNotConfigured
+from app_kernel.core.jobs import Task
+from app_kernel.core.ports import EntityStore, JobQueue, Mailer
+from app_kernel.encryption import key_ring
+
+TEMPLATES: dict[Purpose, str] = {"verify": "verify_email", "change": "change_email", "reset": "reset_password"}
+MAIL_LINK = "auth.mail_link"
+PURPOSE = "auth mail"
+"""What the payload of the job is sealed for: it holds an address that somebody typed."""
+
+Row = dict[str, Any]
+
+
+def mailer() -> Mailer:
+    """The running service's; raises MailNotConfigured where it has none."""
+    found = current_kernel().find_port(Mailer)  # type: ignore[type-abstract]  # a port is asked for by its protocol
+    if found is None:
+        raise MailNotConfigured
+    return found
+
+
+async def send_link(
+    db: EntityStore, config: ServiceConfig, user: Row, purpose: Purpose, base: str, *, to: str | None = None
+) -> bool:
+    """Mails a link to the account's address, or to `to`, in one commit with its token; whether it did.
+
+    It does nothing once an account has had its share of the hour. Raises MailNotConfigured.
+    """
+    sender, now = mailer(), clock.now()
+    if await store.count_email_tokens(db, user["id"], now - timedelta(hours=1)) >= MOST_PER_HOUR:
+        return False
+    address, lifetime = to or user["email"], LIFETIMES[purpose]
+    token, expires_at = new_email_token(purpose), now + lifetime
+    async with db.transaction():
+        await store.insert_email_token(
+            db,
+            {
+                "token_hash": token.token_hash,
+                "purpose": purpose,
+                "user_id": user["id"],
+                "email": address,
+                "expires_at": expires_at,
+                "used_at": None,
+            },
+        )
+        values = {
+            "service": config.name,
+            "link": link_for(config, base, purpose, token.text),
+            "expires_minutes": int(lifetime.total_seconds() // 60),
+            "new_email": address,
+        }
+        await sender.send_template(address, TEMPLATES[purpose], values, expires_at=expires_at)
+    return True
+
+
+async def give_choose_token(db: EntityStore, user: Row) -> str:
+    """A token that is not mailed but answered, with which the owner of a mailbox chooses a password now."""
+    token = new_email_token("choose")
+    await store.insert_email_token(
+        db,
+        {
+            "token_hash": token.token_hash,
+            "purpose": "choose",
+            "user_id": user["id"],
+            "email": user["email"],
+            "expires_at": clock.now() + LIFETIMES["choose"],
+            "used_at": None,
+        },
+    )
+    return token.text
+
+
+async def tell(config: ServiceConfig, to: str, template: str, **values: Any) -> None:
+    """Mails a notice, where mail is set up."""
+    found = current_kernel().find_port(Mailer)  # type: ignore[type-abstract]  # as above
+    if found is not None:
+        await found.send_template(to, template, {"service": config.name, **values})
+
+
+async def ask_for_link(config: ServiceConfig, email: str, purpose: Purpose, base: str) -> None:
+    """Lets a job mail a link to an address, if it is that of an account that may have one."""
+    mailer()
+    request = {"email": email, "purpose": purpose, "base": base, "asked_at": int(clock.epoch())}
+    sealed = key_ring(config).seal(PURPOSE, orjson.dumps(request))
+    queue = current_kernel().port(JobQueue)  # type: ignore[type-abstract]  # as above
+    await queue.enqueue(MAIL_LINK, {"sealed": sealed})
+
+
+async def mail_link(payload: dict[str, Any]) -> None:
+    """The job: finds the account and mails the link, or does nothing."""
+    kernel = current_kernel()
+    request = orjson.loads(key_ring(kernel.config).unseal(PURPOSE, str(payload["sealed"])))
+    purpose: Purpose = request["purpose"]
+    if clock.epoch() - request["asked_at"] > LIFETIMES[purpose].total_seconds():
+        return  # whoever asked has long asked again
+    try:
+        email = canonical_email(request["email"], allow_test_domains=not kernel.config.production)
+    except InvalidEmail:
+        return
+    db = kernel.db.connection()
+    user = await store.find_user_row(db, "email", email)
+    if user is None or not user["is_active"] or (purpose == "verify" and user["email_verified_at"] is not None):
+        return
+    await send_link(db, kernel.config, user, purpose, request["base"])
+
+
+TASKS = {MAIL_LINK: Task(handler=mail_link, max_attempts=5)}

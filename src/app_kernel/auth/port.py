@@ -1,0 +1,77 @@
+"""Accounts for the features that need them: the port Accounts."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app_kernel.auth import store
+from app_kernel.auth.accounts import create_user, get_user
+from app_kernel.auth.answers import sign_in_response
+from app_kernel.auth.identifiers import canonical_email
+from app_kernel.auth.issuer import Issuer
+from app_kernel.auth.sign_in import start_session
+from app_kernel.core.errors import InvalidEmail, NotAuthenticated
+from app_kernel.core.identity import UserIdentity
+from app_kernel.core.ports import Account, EntityStore
+
+
+class KernelAccounts:
+    """The port Accounts of one service."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+
+    async def create_user(
+        self,
+        db: EntityStore,
+        email: str,
+        password: str | None,
+        *,
+        role: str = "user",
+        name: str | None = None,
+        email_verified: bool = False,
+    ) -> UserIdentity:
+        """Makes an account; raises AccountError when it cannot be made as asked."""
+        return await create_user(db, email, password, role=role, name=name, email_verified=email_verified)
+
+    async def get_user(self, db: EntityStore, user_id: str) -> UserIdentity | None:
+        """The account with this id, or None."""
+        return await get_user(db, user_id)
+
+    async def get_account(self, db: EntityStore, user_id: str) -> Account | None:
+        """The account with this id and its ways to sign in, or None."""
+        return _account_of(await store.get_user_row(db, user_id))
+
+    async def find_account(self, db: EntityStore, email: str) -> Account | None:
+        """The account with this email in any spelling of it, or None."""
+        try:
+            canonical = canonical_email(email, allow_test_domains=True)
+        except InvalidEmail:
+            return None
+        return _account_of(await store.find_user_row(db, "email", canonical))
+
+    async def sign_in(
+        self, request: Request, db: EntityStore, user_id: str, *, method: str, cookie: bool = False
+    ) -> Response:
+        """Starts a session and answers as POST /auth/login does; raises NotAuthenticated, EmailNotVerified."""
+        row = await store.get_user_row(db, user_id)
+        if row is None:
+            raise NotAuthenticated
+        signed_in = await start_session(
+            db, self._issuer, row, request.headers.get("user-agent"), method=method, cookie=cookie
+        )
+        return sign_in_response(request.scope, self._issuer, signed_in)
+
+
+def _account_of(row: dict[str, Any] | None) -> Account | None:
+    if row is None:
+        return None
+    return Account(
+        id=row["id"],
+        email=row["email"],
+        role=row["role"],
+        is_active=bool(row["is_active"]),
+        email_verified=row["email_verified_at"] is not None,
+        has_password=row["password_hash"] is not None,
+    )
