@@ -26,6 +26,7 @@ GROUPS = {
     "P5": ("p5_growth:run_on_sqlite", "p5_growth:run_on_postgres"),
     "P6": ("p6_jobs:run",),
     "P7": ("p7_latency:run",),
+    "P9": ("p9_logins:run",),
     "P11": ("p11_start:run",),
 }
 RESULTS = Path(__file__).parent / "results"
