@@ -24,7 +24,7 @@ LIFETIMES: dict[Purpose, timedelta] = {
 }
 
 MOST_PER_HOUR = 5
-"""Links that are mailed for one account in an hour; a mailbox is not to be flooded by who knows its address."""
+"""Mails that strangers may cause for one account in an hour: who knows an address must not flood its mailbox."""
 
 _SHAPE = re.compile(r"(e[vc]|p[rc])_[A-Za-z0-9_-]{43}")
 

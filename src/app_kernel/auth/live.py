@@ -54,7 +54,11 @@ class LiveSessions:
         Raises CrossSiteRequest for a cookie that another site's page may have sent along, and Unavailable when the
         database cannot tell: a session nobody can check is not let in.
         """
-        claims = await self._claims_or_report(scope)
+        try:
+            claims = self.find_claims(scope)
+        except CrossSiteRequest:
+            await emit_security("auth.csrf_refused", None, path=scope["path"])
+            raise
         if claims is None:
             return None
         known = self._known.get(claims.session_id)
@@ -64,13 +68,6 @@ class LiveSessions:
         if known.user is None or known.user_id != claims.user_id:
             raise InvalidToken
         return known.user
-
-    async def _claims_or_report(self, scope: Scope) -> AccessClaims | None:
-        try:
-            return self.find_claims(scope)
-        except CrossSiteRequest:
-            await emit_security("auth.csrf_refused", None, path=scope["path"])
-            raise
 
     def find_claims(self, scope: Scope) -> AccessClaims | None:
         """What the request's access token says, None without one; raises InvalidToken, CrossSiteRequest.

@@ -1,12 +1,12 @@
 """Mails about accounts. What is asked for from outside is looked up by a job, so that the answer takes equally long."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 
 from app_kernel.auth import store
-from app_kernel.auth.email_tokens import LIFETIMES, MOST_PER_HOUR, Purpose, new_email_token
+from app_kernel.auth.email_tokens import LIFETIMES, MOST_PER_HOUR, EmailToken, Purpose, new_email_token
 from app_kernel.auth.identifiers import canonical_email
 from app_kernel.auth.links import link_for
 from app_kernel.core import clock
@@ -41,22 +41,12 @@ async def send_link(
     It does nothing once an account has had its share of the hour. Raises MailNotConfigured.
     """
     sender, now = mailer(), clock.now()
-    if await store.count_email_tokens(db, user["id"], now - timedelta(hours=1)) >= MOST_PER_HOUR:
+    if await _had_its_share(db, user):
         return False
     address, lifetime = to or user["email"], LIFETIMES[purpose]
     token, expires_at = new_email_token(purpose), now + lifetime
     async with db.transaction():
-        await store.insert_email_token(
-            db,
-            {
-                "token_hash": token.token_hash,
-                "purpose": purpose,
-                "user_id": user["id"],
-                "email": address,
-                "expires_at": expires_at,
-                "used_at": None,
-            },
-        )
+        await _remember(db, token, purpose, user, address, expires_at)
         values = {
             "service": config.name,
             "link": link_for(config, base, purpose, token.text),
@@ -67,20 +57,42 @@ async def send_link(
     return True
 
 
-async def give_choose_token(db: EntityStore, user: Row) -> str:
-    """A token that is not mailed but answered, with which the owner of a mailbox chooses a password now."""
-    token = new_email_token("choose")
+async def tell_of_account(db: EntityStore, config: ServiceConfig, user: Row, base: str) -> None:
+    """Mails the owner that somebody used their address, with the way to a new password; as seldom as links."""
+    sender = mailer()
+    if await _had_its_share(db, user):
+        return
+    page = link_for(config, base, "reset", "").removesuffix("#token=")
+    async with db.transaction():
+        # Opens nothing, and counts as one of the mails of this hour.
+        await _remember(db, new_email_token("verify"), "notice", user, user["email"], clock.now())
+        await sender.send_template(user["email"], "account_exists", {"service": config.name, "link": page})
+
+
+async def _had_its_share(db: EntityStore, user: Row) -> bool:
+    return await store.count_email_tokens(db, user["id"], clock.now() - timedelta(hours=1)) >= MOST_PER_HOUR
+
+
+async def _remember(
+    db: EntityStore, token: EmailToken, purpose: str, user: Row, email: str, expires_at: datetime
+) -> None:
     await store.insert_email_token(
         db,
         {
             "token_hash": token.token_hash,
-            "purpose": "choose",
+            "purpose": purpose,
             "user_id": user["id"],
-            "email": user["email"],
-            "expires_at": clock.now() + LIFETIMES["choose"],
+            "email": email,
+            "expires_at": expires_at,
             "used_at": None,
         },
     )
+
+
+async def give_choose_token(db: EntityStore, user: Row) -> str:
+    """A token that is not mailed but answered, with which the owner of a mailbox chooses a password now."""
+    token = new_email_token("choose")
+    await _remember(db, token, "choose", user, user["email"], clock.now() + LIFETIMES["choose"])
     return token.text
 
 

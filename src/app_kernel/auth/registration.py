@@ -17,9 +17,8 @@ from app_kernel.auth.accounts import (
 from app_kernel.auth.email_tokens import Purpose, hash_email_token, purpose_of
 from app_kernel.auth.identifiers import canonical_email
 from app_kernel.auth.issuer import Issuer, SignedIn
-from app_kernel.auth.links import link_for
 from app_kernel.auth.live import forget_user
-from app_kernel.auth.mailing import give_choose_token, mailer, send_link, tell
+from app_kernel.auth.mailing import give_choose_token, mailer, send_link, tell, tell_of_account
 from app_kernel.auth.security_events import emit, emit_security
 from app_kernel.auth.sign_in import prove_owner, prove_password
 from app_kernel.core import clock
@@ -63,7 +62,8 @@ async def register(
 
 
 async def _register_by_mail(db: EntityStore, issuer: Issuer, values: dict[str, Any], base: str) -> None:
-    config, sender = issuer.config, mailer()
+    config = issuer.config
+    mailer()
     account = new_account(
         config, values["email"], values["password"], name=values.get("name"), username=values.get("username")
     )
@@ -78,8 +78,9 @@ async def _register_by_mail(db: EntityStore, issuer: Issuer, values: dict[str, A
                 return
     except AccountExists:
         pass  # somebody was faster: the address has an account now
-    reset = link_for(config, base, "reset", "").removesuffix("#token=")
-    await sender.send_template(account["email"], "account_exists", {"service": config.name, "link": reset})
+    owner = await store.find_user_row(db, "email", account["email"])
+    if owner is not None:
+        await tell_of_account(db, config, owner, base)
 
 
 async def confirm(
@@ -142,14 +143,15 @@ async def request_email_change(
     An address that has an account gets a notice instead, so that the caller learns nothing of it. Raises InvalidEmail,
     PermissionDenied, MailNotConfigured, TooManyAttempts.
     """
-    sender, config = mailer(), issuer.config
+    mailer()
+    config = issuer.config
     email = canonical_email(given[0], allow_test_domains=not config.production)
     await prove_owner(db, issuer, user, session_id, given[1])
     if email == user["email"]:
         raise InvalidEmail("This is the address of the account already.")
-    if await store.find_user_row(db, "email", email):
-        reset = link_for(config, base, "reset", "").removesuffix("#token=")
-        await sender.send_template(email, "account_exists", {"service": config.name, "link": reset})
+    owner = await store.find_user_row(db, "email", email)
+    if owner is not None:
+        await tell_of_account(db, config, owner, base)
         return
     await send_link(db, config, user, "change", base, to=email)
 
