@@ -23,6 +23,22 @@ def find_program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=os.pathsep.join(usual_places()))
 
 
+def find_browser() -> str | None:
+    """A Chromium or Chrome: the one that TEST_CHROMIUM names, else one that is installed; None without one."""
+    given = os.environ.get("TEST_CHROMIUM")
+    found = (find_program(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    return given or next((path for path in found if path is not None), None)
+
+
+def provide_browser() -> None:
+    """Installs Chromium where it is missing and that can be done; the tests that need it say so elsewhere."""
+    if find_browser() is not None or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    with held_lock(Path(tempfile.gettempdir())):
+        if find_browser() is None:
+            install(["chromium"])
+
+
 def usual_places() -> list[str]:
     """Where Debian keeps servers, out of an ordinary user's PATH; the newest PostgreSQL first."""
     postgres = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name.zfill(3))

@@ -22,7 +22,7 @@ from app_kernel.metrics import RequestFigures
 
 PAGES = Path(__file__).parent.parent / "docs" / "reference"
 _NOTE = "<!-- Written by `python -m tools.reference`; do not edit. -->\n"
-_NOT_BUILT = {"oauth_providers", "rate_limit_requests", "rate_limit_window"}
+_NOT_BUILT: set[str] = set()
 
 
 def render_settings() -> str:
@@ -41,9 +41,8 @@ def render_settings() -> str:
 
 
 def _setting(name: str, field: FieldInfo) -> tuple[str, ...]:
-    later = " *Not in this version: refused when given.*" if name in _NOT_BUILT else ""
     default = "" if field.default in (None, [], {}) else f"`{field.default}`"
-    return (f"`{name}`", f"`{environment_name(name, field)}`", default, f"{field.description}{later}")
+    return (f"`{name}`", f"`{environment_name(name, field)}`", default, f"{field.description}")
 
 
 def render_errors() -> str:

@@ -25,6 +25,7 @@ from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import Accounts, EntityStore, JobQueue
 from app_kernel.db import create_database
 from app_kernel.jobs import JobView, Mode, ServiceJobs, jobs_of
+from app_kernel.mail import DevelopmentMail, development_mails
 from app_kernel.redis_wire import create_redis
 
 try:
@@ -76,6 +77,15 @@ class KernelClient(httpx2.AsyncClient):
     def jobs(self) -> "ServiceTestJobs":
         """The background jobs of the service, to look at and to run."""
         return ServiceTestJobs(jobs_of(self.kernel))
+
+    async def mails(self) -> list[DevelopmentMail]:
+        """The mails of the service, the earliest first: `to`, `subject`, `text`, `html` and the `links` in them.
+
+        It runs what is due first, as `jobs.drain` does: mails are sent by jobs. A service that has a mail server
+        (`smtp_url`) keeps none.
+        """
+        await self.jobs.drain()
+        return (await development_mails(self.kernel))[::-1]
 
     @property
     def user(self) -> UserIdentity:

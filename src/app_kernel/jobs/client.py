@@ -29,6 +29,7 @@ from app_kernel.jobs.registry import (
     MOST_ATTEMPTS,
     is_number,
     is_queue_name,
+    own_tasks,
 )
 
 LONGEST_DELAY = 366 * 86400.0
@@ -211,8 +212,8 @@ class JobClient(JobQueue):
         if task is not None or not self.knows_all:
             check_json("name", name)
             return task
-        if self.tasks:
-            raise UnknownTask(f"There is no task {name!r}; this service has {', '.join(sorted(self.tasks))}.")
+        if own := own_tasks(self.tasks):
+            raise UnknownTask(f"There is no task {name!r}; this service has {', '.join(sorted(own))}.")
         raise UnknownTask(
             f"There is no task {name!r}: pass create_service(tasks=...), or run the worker apart"
             " (python -m app_kernel.jobs.worker --tasks ...) and set EMBEDDED_WORKER=false."

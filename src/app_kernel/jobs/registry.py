@@ -26,6 +26,7 @@ MOST_ATTEMPTS = 1000
 HIGHEST_PRIORITY = 100
 is_queue_name = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
 _is_task_name = re.compile(r"[A-Za-z0-9_.:-]{1,191}").fullmatch
+_KERNEL = f"{__name__.partition('.')[0]}."
 _is_module_path = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*").fullmatch
 
 
@@ -107,6 +108,15 @@ class JobRegistry:
         if problems:
             raise ConfigurationError(problems)
         self._tasks[name] = task
+
+
+def own_tasks(tasks: Mapping[str, Task]) -> dict[str, Task]:
+    """Those that are not the kernel's, such as `mail.deliver`: what an application's author knows of."""
+    return {
+        name: task
+        for name, task in tasks.items()
+        if not str(getattr(task.handler, "__module__", "")).startswith(_KERNEL)
+    }
 
 
 def find_problems(name: Any, task: Task) -> Iterable[str]:

@@ -31,7 +31,7 @@ from app_kernel.core.secret_settings import secret_values
 from app_kernel.features import FEATURES
 from app_kernel.jobs.feature import jobs_of
 from app_kernel.jobs.hosting import queues_of
-from app_kernel.jobs.registry import collect_tasks
+from app_kernel.jobs.registry import collect_tasks, own_tasks
 from app_kernel.logs import configure_logging, get_logger
 from app_kernel.service.address_check import find_address_problems
 from app_kernel.service.create import compose, make_kernel
@@ -43,6 +43,7 @@ LAST_SECONDS = 1.0
 _PLACES = ("database_name", "database_type", "redis_url")
 """Settings without any of which nobody has said where the jobs are."""
 
+_NO_TASKS = "--tasks: there are no tasks; name a module with a JobRegistry, or use --app"
 _NO_SETTINGS = (
     "no settings were found, so nobody knows where the jobs are: set DATABASE_URL (or DATABASE_PATH) and REDIS_URL as"
     " for the service, put them into .env here, or pass --app main:app"
@@ -63,7 +64,7 @@ class JobWorker:
         self._jobs = jobs_of(kernel)
         self._jobs.mode = "manual"
         if not self._jobs.tasks:
-            raise ConfigurationError(["--tasks: there are no tasks; name a module with a JobRegistry, or use --app"])
+            raise ConfigurationError([_NO_TASKS])
         self._queues = queues_of(
             queues or config.worker_queues, concurrency or config.worker_concurrency, self._jobs.tasks
         )
@@ -86,13 +87,14 @@ class JobWorker:
         _log.info("worker_ended")
 
     def _say_started(self) -> None:
-        database = self._jobs.place
+        database, own = self._jobs.place, own_tasks(self._jobs.tasks)
         _log.info(
             "worker_started",
             database=database,
             kept_in=self._jobs.backend.describe(),
             queues=self._queues,
-            tasks=sorted(self._jobs.tasks),
+            tasks=sorted(own),
+            kernel_tasks=sorted(self._jobs.tasks.keys() - own.keys()),
             schedules={name: task.cron for name, task in self._jobs.tasks.items() if task.cron},
         )
 
@@ -145,6 +147,8 @@ def kernel_of(app: str | None, tasks: Sequence[str]) -> Kernel:
     features, more = compose(FEATURES, settled, (), own)
     if problems or more:
         raise ConfigurationError([*problems, *more])
+    if not own:
+        raise ConfigurationError([_NO_TASKS])
     return make_kernel(settled, features)
 
 

@@ -158,7 +158,7 @@ def _feature_problems(features: Sequence[Feature]) -> Iterator[str]:
         yield f"features: {authenticators[0]} needs the feature actor, without which nobody is ever signed in"
     works = [feature.name for feature in features if feature.tasks]
     if works and not any(feature.name == "jobs" for feature in features):
-        yield f"features: {works[0]} has tasks, which need the feature jobs; `features=` replaces the list"
+        yield f"features: {works[-1]} has tasks, which need the feature jobs; `features=` replaces the list"
     yield from _port_problems(features)
 
 

@@ -10,7 +10,6 @@ from app_kernel.core.secret_settings import KEYS
 from app_kernel.logs import get_logger
 from app_kernel.service.address_check import find_address_problems, label_of
 
-NOT_BUILT_SETTINGS: dict[str, str] = {}
 LONG_KEYS = frozenset({"jwt_secret", "jwt_secret_previous", "encryption_key"})
 """Refused in production when they are short."""
 NEW_SECRET = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 - a command that makes one
@@ -36,7 +35,6 @@ def find_problems(config: ServiceConfig) -> list[str]:
     """Everything that keeps a service with these settings from starting; empty when it may."""
     return [
         *config.problems,
-        *_not_built(config),
         *_secret_problems(config),
         *_production_problems(config),
         *_address_problems(config),
@@ -71,12 +69,6 @@ def warn_of_weak_secret(config: ServiceConfig) -> None:
             reason=f"jwt_secret has fewer than {SHORT_SECRET} bytes and can be guessed; production refuses it",
             make_one=NEW_SECRET,
         )
-
-
-def _not_built(config: ServiceConfig) -> Iterator[str]:
-    for field_name, part in NOT_BUILT_SETTINGS.items():
-        if field_name in config.model_fields_set:
-            yield f"{label_of(field_name)}: {part} is not built in this version of app_kernel; remove the setting"
 
 
 def _secret_problems(config: ServiceConfig) -> Iterator[str]:

@@ -1,0 +1,20 @@
+"""The databases that mails wait in, and a mail server."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.jobs.places import PLACES, JobPlace
+from tests.mail.smtp_server import SmtpServer, smtp_server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[JobPlace]:
+    async with PLACES[request.param]() as made:
+        yield made
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[SmtpServer]:
+    async with smtp_server() as running:
+        yield running
