@@ -8,7 +8,7 @@ import pytest
 
 from app_kernel import ConfigurationError, ServiceConfig
 from app_kernel.mail import create_feature
-from app_kernel.mail.settings import Sender, is_loopback, mail_domain, read_sender, read_smtp_url
+from app_kernel.mail.settings import Sender, find_problems, is_loopback, mail_domain, read_sender, read_smtp_url
 
 SECRET = "secret-of-the-mail-tests-0123456789abcdef"
 PASSWORD = "canary-Pa55word"
