@@ -15,7 +15,9 @@ from app_kernel.core.exchange import exchange_of
 from app_kernel.core.feature import Feature
 from app_kernel.core.kernel import Kernel
 
-EXPOSED = ("X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate")
+EXPOSED = (
+    "X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate", "Idempotency-Replayed",
+)  # fmt: skip
 """Headers that a page may read from an answer, beside the few that it always may."""
 
 _names = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]*").fullmatch

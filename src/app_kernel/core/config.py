@@ -172,8 +172,9 @@ class ServiceConfig(BaseModel):
     redis_url: str | None = Field(
         default=None,
         repr=False,
-        description="Redis: `redis://`, `rediss://` or `unix://`. Background jobs are kept in it then, and what leaves "
-        "for the admin database travels through its streams; limits and caches do not use it in this version.",
+        description="Redis: `redis://`, `rediss://` or `unix://`. Background jobs are kept in it then, limits count "
+        "over all processes, and what leaves for the admin database travels through its streams. Caches do not use it "
+        "in this version.",
     )
 
     cors_origins: list[str] = Field(

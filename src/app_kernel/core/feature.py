@@ -54,6 +54,8 @@ class Feature:
     unprefixed: bool = False
     """Whether the router stays at the root when the service has an `api_prefix`."""
     middleware: tuple[Middleware, ...] = ()
+    around_routes: tuple[Middleware, ...] = ()
+    """Layers directly around the routes, inside all middleware: they run in the task of the handler."""
     authenticator: Authenticator | None = None
     """For user tokens; at most one feature may contribute it."""
     recorders: tuple[Recorder, ...] = ()

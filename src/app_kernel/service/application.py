@@ -33,6 +33,10 @@ class KernelApp(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """FastAPI's own stack with the features' layers around it, the first feature's outermost."""
         kernel: Kernel = self.state.kernel
+        for feature in reversed(kernel.features):
+            for layer in reversed(feature.around_routes):
+                around = layer(self.router.middleware_stack, kernel)
+                self.router.middleware_stack = around  # type: ignore[assignment]  # typed by what Starlette puts there
         app = super().build_middleware_stack()
         for feature in reversed(kernel.features):
             for layer in reversed(feature.middleware):

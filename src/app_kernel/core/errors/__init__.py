@@ -20,7 +20,7 @@ KernelError
 │   └── LinkRequired 409 · AlreadyLinked 409
 ├── IdempotencyError
 │   ├── InvalidIdempotencyKey 400 · IdempotencyKeyReused 422
-│   └── RequestInProgress 409 · OutcomeUnknown 409
+│   └── RequestInProgress 409 · OutcomeUnknown 409 · AnswerNotKept 409
 ├── MailError
 │   ├── MailNotConfigured 503
 │   └── UndeliverableMail 422 (ValueError)
@@ -95,6 +95,7 @@ from app_kernel.core.errors.base import (
     ServerBusy,
 )
 from app_kernel.core.errors.idempotency import (
+    AnswerNotKept,
     IdempotencyError,
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
@@ -161,6 +162,7 @@ __all__ = [
     "AlreadyLinked",
     "AmbiguousKernel",
     "AmbiguousMatch",
+    "AnswerNotKept",
     "ApiKeyError",
     "ApiKeyNotFound",
     "ConfigurationError",

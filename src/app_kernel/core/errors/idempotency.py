@@ -1,5 +1,7 @@
 """Why a request with an Idempotency-Key gets neither a new nor the stored answer."""
 
+from typing import ClassVar
+
 from app_kernel.core.errors.base import KernelError
 
 
@@ -26,6 +28,7 @@ class RequestInProgress(IdempotencyError):
 
     status = 409
     title = "Conflict"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
 
 class OutcomeUnknown(IdempotencyError):
@@ -33,6 +36,13 @@ class OutcomeUnknown(IdempotencyError):
 
     Look whether it took effect, then send it again under a new key.
     """
+
+    status = 409
+    title = "Conflict"
+
+
+class AnswerNotKept(IdempotencyError):
+    """A request with this Idempotency-Key was carried out, but its answer is not kept, so it cannot be given again."""
 
     status = 409
     title = "Conflict"

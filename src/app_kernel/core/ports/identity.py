@@ -69,7 +69,8 @@ class Memberships(Protocol):
         """The role of a user in a workspace, or None for an outsider and for a workspace that does not exist."""
 
 
-@dataclass(frozen=True, slots=True)
+# One is made for every request, and freezing it would cost more than making it.
+@dataclass(slots=True)
 class Allowance:
     """What a limit says to one hit."""
 
@@ -81,7 +82,7 @@ class Allowance:
     remaining: int
     """Hits that are left now."""
     reset_after: float
-    """Seconds until the window is empty again, or for a refused hit until one is allowed."""
+    """Seconds until there is more room than now: for a refused hit until one is allowed."""
 
 
 class RateLimiter(Protocol):

@@ -1,0 +1,104 @@
+"""What a request with an Idempotency-Key is: its key, whose it is, and what it asks for."""
+
+import hashlib
+from collections.abc import Iterable
+from email.message import Message as HeaderMessage
+
+from starlette.types import Message, Receive, Scope
+
+from app_kernel.core.context import current_context
+from app_kernel.core.errors import InvalidIdempotencyKey
+
+HEADER = b"idempotency-key"
+METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+MAX_KEY = 255
+
+
+def read_key(scope: Scope) -> bytes:
+    """The key of a request that has the header; raises InvalidIdempotencyKey."""
+    values: list[bytes] = [value for name, value in scope["headers"] if name == HEADER]
+    key = values[0]
+    if len(values) > 1 or not 0 < len(key) <= MAX_KEY or not all(0x21 <= byte <= 0x7E for byte in key):
+        raise InvalidIdempotencyKey
+    return key
+
+
+async def read_body(receive: Receive) -> bytes | None:
+    """The whole body, which an outer layer bounds; None when the client left before it was complete."""
+    chunks: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body once and then whatever else happens to the connection."""
+    given = False
+
+    async def receive_again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
+
+
+def describe(scope: Scope, body: bytes) -> bytes:
+    """The hash of everything that makes the request another one: method, path, query, content type and body."""
+    content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    boundary = _boundary(content_type)
+    if boundary:
+        # Clients make it up anew for each attempt (RFC 2046, 5.1.1).
+        content_type, body = content_type.replace(boundary, b""), body.replace(boundary, b"")
+    return _hash((scope["method"].encode(), _text(scope["path"]), scope["query_string"], content_type, body))
+
+
+def identify(scope: Scope, key: bytes) -> str | None:
+    """The hash of the key and of whose it is: the user or API key that the route let in, in one workspace.
+
+    None for an anonymous caller: nobody can tell one of them from another.
+    """
+    context = current_context()
+    if context.user is not None:
+        owner = ("user", context.user.id)
+    elif context.api_key_id is not None:
+        owner = ("api_key", context.api_key_id)
+    else:
+        return None
+    workspace = context.workspace_id or _named_workspace(scope)
+    return _hash((*map(_text, (*owner, workspace)), key)).hex()
+
+
+def _named_workspace(scope: Scope) -> str:
+    """The workspace that the request names where no route has looked at it: in its path, or in a header."""
+    named = scope.get("path_params", {}).get("workspace_id")
+    if named is not None:
+        return str(named)
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-workspace-id"), "")
+
+
+def _boundary(content_type: bytes) -> bytes:
+    if not content_type.lower().startswith(b"multipart/"):
+        return b""
+    header = HeaderMessage()
+    header["content-type"] = content_type.decode("latin-1")
+    return (header.get_boundary() or "").encode("latin-1")
+
+
+def _text(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _hash(parts: Iterable[bytes]) -> bytes:
+    """SHA-256 of the parts, each behind its length, so that no two lists of parts give the same bytes."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()

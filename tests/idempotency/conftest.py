@@ -1,0 +1,23 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.conformance.backends import BACKENDS
+from tests.idempotency.serving import Service, serving
+
+
+@pytest.fixture(params=BACKENDS)
+async def url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    async with BACKENDS[request.param]() as place:
+        yield place.url
+
+
+@pytest.fixture
+async def service(url: str) -> AsyncIterator[Service]:
+    async with serving(url) as running:
+        yield running
+
+
+@pytest.fixture
+def token() -> str:
+    return "user:ada"
