@@ -71,13 +71,18 @@ def peeled(app: Any) -> tuple[list[str], list[App]]:
         stack = FastAPI.build_middleware_stack(app)
         for _, layer in reversed(layers[:depth]):
             stack = layer(stack, kernel)
-        stacks.append(_with_app(app, stack))
+        stacks.append(_with_app(app, stack, begins=depth == 0))
     return [name for name, _ in layers], stacks
 
 
-def _with_app(app: Any, stack: App) -> App:
+def _with_app(app: Any, stack: App, *, begins: bool) -> App:
+    """As the server calls it; a stack without the outermost layer is given what that one would have begun."""
+    begin_exchange = importlib.import_module("app_kernel.core.exchange").begin_exchange
+
     async def call(scope: Any, receive: Any, send: Any) -> None:
         scope["app"] = app
+        if begins:
+            begin_exchange(scope, "bench", {})
         await stack(scope, receive, send)
 
     return call

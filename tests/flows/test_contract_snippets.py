@@ -299,7 +299,8 @@ async def test_jobs_with_a_worker_in_a_process_of_its_own(
         [sys.executable, *command[1:]], cwd=tmp_path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
-        app = small_app(router, database_name=file, **settings)
+        # It asks how the job is for as long as that takes.
+        app = small_app(router, database_name=file, rate_limit_requests=1_000_000, **settings)
         async with kernel_client(app, database=None) as client:
             await assert_processed(client)
     finally:
@@ -315,7 +316,9 @@ async def test_jobs_in_a_service_that_runs_them_itself(tmp_path: Path, monkeypat
     router = APIRouter()
     define(ENQUEUEING_JOBS, router)
     try:
-        async with kernel_client(small_app(router, tasks="my_service.tasks"), jobs="worker") as client:
+        async with kernel_client(
+            small_app(router, tasks="my_service.tasks", rate_limit_requests=1_000_000), jobs="worker"
+        ) as client:
             await assert_processed(client)
     finally:
         for name in ("my_service", "my_service.tasks"):

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app_kernel.core.config import ServiceConfig
-from app_kernel.core.events import JobFinished, MessagesCarried, RequestFinished
+from app_kernel.core.events import HitCountedLocally, JobFinished, MessagesCarried, RequestFinished, RequestLimited
 from app_kernel.core.feature import Feature, Listener
 from app_kernel.core.ports import JobQueue, Outbox
 from app_kernel.metrics.requests import RequestFigures
@@ -18,5 +18,7 @@ def create_feature(config: ServiceConfig) -> Feature:
         RequestFinished: figures.count,
         MessagesCarried: figures.count_messages,
         JobFinished: figures.count_job,
+        RequestLimited: figures.count_refusal,
+        HitCountedLocally: figures.count_local_hit,
     }
     return Feature(name="metrics", router=router, unprefixed=True, listeners=listeners, uses=(Outbox, JobQueue))

@@ -18,9 +18,10 @@ from starlette.responses import Response
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import current_context
 from app_kernel.core.errors import NotAuthenticated
-from app_kernel.core.events import JobFinished, MessagesCarried, RequestFinished
+from app_kernel.core.events import HitCountedLocally, JobFinished, MessagesCarried, RequestFinished, RequestLimited
 from app_kernel.core.kernel import Kernel
 from app_kernel.metrics.jobs import JobMetrics
+from app_kernel.metrics.limits import LimitMetrics
 from app_kernel.metrics.outbox import OutboxMetrics
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -51,6 +52,7 @@ class RequestFigures:
         self._failures_counted = 0
         self._outbox = OutboxMetrics(self.registry)
         self._jobs = JobMetrics(self.registry)
+        self._limits = LimitMetrics(self.registry)
         # labels() costs more than what it finds; the number of routes, methods and statuses bounds the cache.
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -68,6 +70,14 @@ class RequestFigures:
     def count_job(self, kernel: Kernel, event: JobFinished) -> None:
         """Counts what a worker in this process did."""
         self._jobs.count(event)
+
+    def count_refusal(self, kernel: Kernel, event: RequestLimited) -> None:
+        """Counts a request over its limit."""
+        self._limits.count(event)
+
+    def count_local_hit(self, kernel: Kernel, event: HitCountedLocally) -> None:
+        """Counts a hit that Redis did not count."""
+        self._limits.count_local()
 
     def _make_child(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
         known = method if method in METHODS else "OTHER"
