@@ -16,6 +16,7 @@ from app_kernel.core.errors import (
     NoRunningKernel,
     PermissionDenied,
     QueryTimeout,
+    RateLimited,
     ResponseAborted,
     ServerBusy,
     TooManyAttempts,
@@ -286,7 +287,11 @@ async def test_a_failing_websocket_is_logged_once_with_its_id(capsys: pytest.Cap
     assert [line["request_id"] for line in events(log_lines(capsys), "websocket_failed")] == ["ws-1"]
 
 
-ARGUMENTS: dict[type[KernelError], tuple[Any, ...]] = {TooManyAttempts: (1,), ConfigurationError: (["x"],)}
+ARGUMENTS: dict[type[KernelError], tuple[Any, ...]] = {
+    TooManyAttempts: (1,),
+    RateLimited: (1,),
+    ConfigurationError: (["x"],),
+}
 
 
 def test_every_error_of_the_kernel_becomes_a_problem_that_can_be_read() -> None:

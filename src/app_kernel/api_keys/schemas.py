@@ -1,0 +1,73 @@
+"""What the routes of API keys take and give. Fields not named here are ignored: owner, hash, dates are the kernel's."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app_kernel.api_keys.keys import MAX_DAYS, MAX_NAME, MAX_OVERLAP_HOURS
+from app_kernel.api_keys.scopes import MAX_SCOPE, MAX_SCOPES
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, examples=["CI/CD Pipeline"])]
+Scope = Annotated[str, Field(min_length=1, max_length=MAX_SCOPE)]
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+class CreateRequest(_Input):
+    """A new key."""
+
+    name: Name
+    scopes: Annotated[list[Scope], Field(max_length=MAX_SCOPES)] | None = Field(
+        default=None,
+        description="What it may do, with wildcards; left out: all that its owner may do. Empty: nothing.",
+        examples=[["deployments:write"]],
+    )
+    workspace_id: Annotated[str, Field(min_length=1, max_length=191)] | None = None
+    expires_in_days: Annotated[int, Field(ge=1, le=MAX_DAYS)] | None = Field(
+        default=None, description="Days of 24 hours for which it is accepted; left out: until it is revoked."
+    )
+
+
+class RenameRequest(_Input):
+    """Another name."""
+
+    name: Name
+
+
+class RotateRequest(_Input):
+    """How long the old key is accepted beside the new one."""
+
+    overlap_hours: Annotated[int, Field(ge=0, le=MAX_OVERLAP_HOURS)] = 24
+
+
+class ApiKeyAnswer(BaseModel):
+    """A key, without what it is used with."""
+
+    id: str
+    name: str
+    prefix: str = Field(description="The public part of the key, to recognise it by.")
+    scopes: list[str] | None = Field(description="null: all that its owner may do.")
+    user_id: str
+    workspace_id: str | None
+    created_at: datetime
+    expires_at: datetime | None = Field(description="It is refused from this instant on.")
+    last_used_at: datetime | None = Field(description="At most a minute older than its last use.")
+    revoked_at: datetime | None
+    replaced_by: str | None = Field(description="The key that took its place when it was rotated.")
+
+
+class NewApiKeyAnswer(ApiKeyAnswer):
+    """A new key. `key` is the only time that it is shown."""
+
+    key: str = Field(examples=["sk_live_..."])
+
+
+def problem(description: str) -> dict[str, Any]:
+    """The documentation of an error answer (RFC 9457), for `responses=`."""
+    return {
+        "description": description,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
