@@ -39,7 +39,7 @@ def run(settings: Settings) -> Group:
     _add_rows(group, rounds)
     group.raw["rounds"] = rounds
     group.notes.append(
-        f"{LOGIN_CLIENTS} clients sign in one after the other while {OTHERS_PER_SECOND} requests a second of a signed-in"
+        f"{LOGIN_CLIENTS} clients sign in one by one while {OTHERS_PER_SECOND} requests a second of a signed-in"
         " user arrive; argon2id at m=19456 KiB, t=2, p=1. The peer is the hash alone, on one core."
     )
     return group

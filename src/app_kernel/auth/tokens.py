@@ -4,14 +4,16 @@ import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import jwt
 import orjson
-from jwt.algorithms import HMACAlgorithm
 
 from app_kernel.core import clock
 from app_kernel.core.errors import InvalidToken
+
+if TYPE_CHECKING:
+    import jwt
 
 ALGORITHM = "HS256"
 LEEWAY = 60
@@ -23,21 +25,31 @@ _SHAPE = re.compile(rb"[A-Za-z0-9_-]{2,256}\.[A-Za-z0-9_-]{2,4096}\.[A-Za-z0-9_-
 _HEADER_FIELDS = frozenset({"alg", "kid", "typ"})
 
 
-class _HS256(HMACAlgorithm):
-    """HS256 that leaves the warning about short secrets to ServiceConfig, which gives it once and in our words."""
+@cache
+def _signer() -> "jwt.PyJWS":
+    """Signs and checks with HS256 alone."""
+    # It brings in all of `cryptography` for algorithms that are not used here: a tenth of a second that a start, a
+    # command or a worker without tokens need not pay.
+    import jwt  # noqa: PLC0415
+    from jwt.algorithms import HMACAlgorithm  # noqa: PLC0415
 
-    def check_key_length(self, key: bytes) -> str | None:
-        return None
+    class HS256(HMACAlgorithm):
+        """HS256 that leaves the warning about short secrets to ServiceConfig, which gives it once, in our words."""
 
+        def check_key_length(self, key: bytes) -> str | None:
+            return None
 
-def _make_signer() -> jwt.PyJWS:
     signer = jwt.PyJWS(algorithms=[ALGORITHM])
     signer.unregister_algorithm(ALGORITHM)
-    signer.register_algorithm(ALGORITHM, _HS256(HMACAlgorithm.SHA256))
+    signer.register_algorithm(ALGORITHM, HS256(HMACAlgorithm.SHA256))
     return signer
 
 
-_signer = _make_signer()
+@cache
+def _errors() -> tuple[type[Exception], ...]:
+    from jwt import PyJWTError  # noqa: PLC0415 - as above
+
+    return PyJWTError, ValueError
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +96,7 @@ class AccessTokens:
             "exp": expires_at,
             "jti": clock.new_id(),
         }
-        return _signer.encode(orjson.dumps(claims), self._keys[self._current], ALGORITHM, {"kid": self._current})
+        return _signer().encode(orjson.dumps(claims), self._keys[self._current], ALGORITHM, {"kid": self._current})
 
     def verify(self, token: bytes) -> AccessClaims:
         """What the token says; raises InvalidToken unless its shape, signature and every claim are as we issue them.
@@ -93,10 +105,11 @@ class AccessTokens:
         """
         if not _SHAPE.fullmatch(token):
             raise InvalidToken
+        signer, errors = _signer(), _errors()
         try:
-            key = self._key_for(_signer.get_unverified_header(token))
-            payload = orjson.loads(_signer.decode(token, key, [ALGORITHM]))
-        except (jwt.PyJWTError, ValueError):
+            key = self._key_for(signer.get_unverified_header(token))
+            payload = orjson.loads(signer.decode(token, key, [ALGORITHM]))
+        except errors:
             raise InvalidToken from None
         return self._check_claims(payload)
 
