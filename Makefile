@@ -10,7 +10,8 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-PYTEST := $(BIN)/python -m tools.services -- $(BIN)/python -m pytest
+# Compiled once and kept, or each of the many processes that the tests start would compile the kernel anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tools.services -- $(BIN)/python -m pytest
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.zygote import Forked, start
+
 _ADDRESS = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 # What a service reads from the environment must come from its test, and from nothing else.
 _KEPT = {"PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV"}
@@ -22,8 +24,9 @@ _KEPT = {"PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV"}
 class LiveServer:
     """The process, its port and its output."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | Forked", output: int) -> None:
         self.process = process
+        self._output = output
         self.port = 0
         self.printed: list[str] = []
         self._ready = threading.Event()
@@ -31,12 +34,12 @@ class LiveServer:
         self._reader.start()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.printed.append(line)
-            if found := _ADDRESS.search(line):
-                self.port = int(found[1])
-                self._ready.set()
+        with open(self._output, encoding="utf-8") as output:  # noqa: PTH123 - a descriptor has no path
+            for line in output:
+                self.printed.append(line)
+                if found := _ADDRESS.search(line):
+                    self.port = int(found[1])
+                    self._ready.set()
         self._ready.set()
 
     def wait_until_ready(self, seconds: float = 60) -> None:
@@ -81,8 +84,6 @@ class LiveServer:
         """Waits until everything that was printed has been read."""
         self._reader.join(10)
         assert not self._reader.is_alive(), "a process still holds the server's output"
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
     def lines(self) -> list[dict[str, Any]]:
         """Every line that the stopped process wrote, each of which must be JSON once the kernel is loaded."""
@@ -103,25 +104,30 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def live_server(folder: Path, *options: str, **variables: str) -> Iterator[LiveServer]:
-    """`uvicorn main:app` in `folder`, with these environment variables and no others of a service."""
+def live_server(folder: Path, *options: str, forked: bool = False, **variables: str) -> Iterator[LiveServer]:
+    """`uvicorn main:app` in `folder`, with these environment variables and no others of a service.
+
+    With `forked` the process has imported the kernel already, see `tests.zygote`; it cannot have `--workers` then.
+    """
     environment = {name: value for name, value in os.environ.items() if name in _KEPT} | variables
-    process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "main:app", "--port", "0", *options],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        start_new_session=True,
-    )
-    server = LiveServer(process)
+    arguments = ["main:app", "--port", "0", *options]
+    output, theirs = os.pipe()
+    process: subprocess.Popen[bytes] | Forked
+    if forked:
+        process = start("uvicorn", arguments, cwd=folder, env=environment, stdout=theirs, own_session=True)
+    else:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", *arguments], cwd=folder, env=environment, stdout=theirs, stderr=theirs,
+            start_new_session=True,
+        )  # fmt: skip
+    os.close(theirs)
+    server = LiveServer(process, output)
     try:
         server.wait_until_ready()
         yield server
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # the workers too: one that is left would hold the pipe open
+        process.kill()  # one that was forked and has no group yet
         process.wait(30)
         server.join()

@@ -1,5 +1,7 @@
 import pytest
 
+from app_kernel import ServiceConfig
+from app_kernel.auth.accounts import new_account
 from app_kernel.auth.password_rules import check_password_length, common_passwords, find_weakness
 from app_kernel.core.errors import WeakPassword
 
@@ -70,3 +72,40 @@ def test_length_counts_in_bytes(password, refused):
             check_password_length(password, 8)
     else:
         check_password_length(password, 8)
+
+
+PRODUCTION = ServiceConfig(name="widget_service", environment="production", jwt_secret="x" * 40)
+
+
+@pytest.mark.acceptance("AU12")
+def test_in_production_the_three_thousand_most_common_passwords_make_no_account():
+    long_enough = [entry for entry in sorted(common_passwords()) if len(entry.encode()) >= 8]
+    assert len(long_enough) >= 3000
+    for entry in long_enough:
+        with pytest.raises(WeakPassword, match="most common"):
+            new_account(PRODUCTION, "grace@example.com", entry)
+
+
+@pytest.mark.acceptance("AU12")
+@pytest.mark.parametrize(
+    ("password", "accepted"),
+    [
+        ("widget_service", False),
+        ("Widget Service!1", False),
+        ("ada.lovelace", False),
+        ("AdaLovelace1815", False),
+        ("countess99", False),
+        ("w" * 30 + " and " + "q" * 30, True),
+        ("k" * 60 + "qxzj", True),
+        ("\U0001f3b9\U0001f33b\U0001f40d", True),
+        ("one two three four five", True),
+        ("         x        y", True),
+    ],
+)
+def test_in_production_no_rule_but_length_and_likelihood_counts(password, accepted):
+    names = {"username": "countess", "name": "Ada"}
+    if accepted:
+        assert new_account(PRODUCTION, "ada.lovelace@example.com", password, **names)["role"] == "user"
+    else:
+        with pytest.raises(WeakPassword, match="name of the service or of the account"):
+            new_account(PRODUCTION, "ada.lovelace@example.com", password, **names)

@@ -4,9 +4,11 @@ import asyncio
 import atexit
 import itertools
 import os
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import ExitStack, asynccontextmanager
 from functools import cache
+from typing import Any
 
 import asyncpg
 
@@ -52,15 +54,11 @@ END $$
 @asynccontextmanager
 async def empty_schema() -> AsyncIterator[str]:
     """The URL of a schema without tables of an application's; what is left in it afterwards goes."""
-    server, database = await asyncio.to_thread(_database)
+    cleaner = await _cleaner()
     schema = _free.pop() if _free else f"case_{next(_numbers)}"
-    url = f"{server.rpartition('/')[0]}/{database}?schema={schema}&pool_size=5"
-    yield url
-    connection = await _connect(url)
-    if await connection.fetchval("SELECT to_regclass('kernel_meta') IS NOT NULL"):
-        await connection.execute(_CLEAR)
+    yield f"{cleaner.address}?schema={schema}&pool_size=5&sslmode=disable"
+    if await cleaner.clear(schema):
         _free.append(schema)
-    await connection.close()
 
 
 async def drop_schema(url: str) -> None:
@@ -79,9 +77,46 @@ def _schema(url: str) -> str:
     return url.partition("?schema=")[2].partition("&")[0]
 
 
+class _Cleaner:
+    """A connection that clears up after every case, in a loop of its own as each case has another one."""
+
+    def __init__(self, server: str, database: str) -> None:
+        self.address = f"{server.rpartition('/')[0]}/{database}"
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="cleaner", daemon=True)
+        self._thread.start()
+        self._connection = self._run(asyncpg.connect(self.address, server_settings={"client_min_messages": "error"}))
+
+    async def clear(self, schema: str) -> bool:
+        """Whether the schema is as a new one now; it may not even have been made."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._clear(schema), self._loop))
+
+    async def _clear(self, schema: str) -> bool:
+        await self._connection.execute(f"SET search_path = {schema}")
+        made: bool = await self._connection.fetchval("SELECT to_regclass('kernel_meta') IS NOT NULL")
+        if made:
+            await self._connection.execute(_CLEAR)
+        return made
+
+    def close(self) -> None:
+        """Closes the connection and ends the thread."""
+        self._run(self._connection.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+
+async def _cleaner() -> _Cleaner:
+    # Starting a thread for each case would cost as much as some cases do.
+    return _made_cleaner() if _made_cleaner.cache_info().currsize else await asyncio.to_thread(_made_cleaner)
+
+
 @cache
-def _database() -> tuple[str, str]:
-    """The server of the environment, or one that ends with this process, and a new database on it."""
+def _made_cleaner() -> _Cleaner:
+    """For the server of the environment, or one that ends with this process, and a new database on it."""
     stack = ExitStack()
     atexit.register(stack.close)
     (server,) = stack.enter_context(services("postgres")).values()
@@ -91,7 +126,9 @@ def _database() -> tuple[str, str]:
     # What is shown here does not depend on the disk; crashes have their own tests.
     asyncio.run(_administer(server, make, f"ALTER DATABASE {name} SET synchronous_commit = off"))
     stack.callback(lambda: asyncio.run(_administer(server, f"DROP DATABASE {name} WITH (FORCE)")))
-    return server, name
+    cleaner = _Cleaner(server, name)
+    stack.callback(cleaner.close)
+    return cleaner
 
 
 async def _administer(server: str, *statements: str) -> None:

@@ -2,48 +2,24 @@
 
 import asyncio
 import json
-import sys
-import textwrap
 
 import pytest
 
 from app_kernel.core.errors import VersionConflict
+from tests.conformance.processes import Process
 from tests.conformance.steps import expect_same
 
-OTHER_PROCESS = textwrap.dedent(
-    """
-    import asyncio, json, sys
-    from app_kernel.db import connect
 
-    async def main(url):
-        async with connect(url) as db:
-            for line in sys.stdin:
-                verb, args = json.loads(line)
-                print(json.dumps(await getattr(db, verb)(*args)), flush=True)
-
-    asyncio.run(main(sys.argv[1]))
-    """
-)
-
-
-class Process:
-    """Another process with a handle of its own."""
-
-    async def start(self, url):
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", OTHER_PROCESS, url, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        return self
+class Other(Process):
+    """Another process, which is asked for verbs."""
 
     async def ask(self, verb, *args):
-        self.process.stdin.write(json.dumps([verb, args]).encode() + b"\n")
-        async with asyncio.timeout(30):
-            return json.loads(await self.process.stdout.readline())
+        self.tell(json.dumps([verb, args]).encode() + b"\n")
+        return json.loads(await self.said())
 
-    async def stop(self):
-        self.process.stdin.close()
-        async with asyncio.timeout(30):
-            return await self.process.wait()
+
+async def other_process(place):
+    return await Other().start("other_process", place.url)
 
 
 async def test_a_table_made_by_another_handle_is_seen_by_the_next_verb_of_any_kind(place):
@@ -172,7 +148,7 @@ async def test_of_many_saves_that_expect_one_version_one_wins(place):
 
 @pytest.mark.acceptance("DB8")
 async def test_another_process_and_this_one_see_each_others_tables_columns_and_kinds(place):
-    db, other = await place.open(), await Process().start(place.url)
+    db, other = await place.open(), await other_process(place)
     assert await other.ask("get_entity", "notes", "a") is None
     await db.save_entity("notes", {"id": "a", "x": 5})
     assert (await other.ask("get_entity", "notes", "a"))["x"] == 5
@@ -193,7 +169,7 @@ async def test_another_process_and_this_one_see_each_others_tables_columns_and_k
 @pytest.mark.slow
 async def test_processes_that_start_at_once_on_a_new_database_make_it_together(place):
     await place.start_anew()
-    others = await asyncio.gather(*(Process().start(place.url) for _ in range(4)))
+    others = await asyncio.gather(*(other_process(place) for _ in range(4)))
     rows = await asyncio.gather(
         *(each.ask("save_entity", "notes", {"id": str(at), f"f{at}": at}) for at, each in enumerate(others))
     )

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import resource
-import sys
-import textwrap
 from dataclasses import dataclass
 
 import pytest
@@ -20,6 +18,7 @@ from app_kernel.core.errors import (
 from app_kernel.core.outbox import Message
 from app_kernel.db import create_database
 from tests.conformance.cases import many
+from tests.conformance.processes import Process
 from tests.conformance.steps import check_case, check_case_in_transaction, expect_same
 
 
@@ -280,39 +279,16 @@ async def test_the_loser_of_a_race_for_a_unique_value_changes_the_winners_row(pl
         assert await one.count_entities("people", "[email] = ?", (email,)) == 1
 
 
-UPSERTING = textwrap.dedent(
-    """
-    import asyncio, sys
-    from app_kernel.db import connect
-
-    async def main(url):
-        async with connect(url) as db:
-            print("ready", flush=True)
-            sys.stdin.readline()
-            for number in range(25):
-                await db.save_entity("people", {"email": f"{number}@x", "n": 1}, match_by=["email"])
-                await db.increment("counters", "a", "n")
-
-    asyncio.run(main(sys.argv[1]))
-    """
-)
-
-
 @pytest.mark.acceptance("DB7")
 async def test_processes_that_upsert_and_count_at_the_same_time_lose_nothing_and_double_nothing(place):
     db = await place.open()
     await db.save_entity("counters", {"id": "a", "n": 0})
-    pipe = asyncio.subprocess.PIPE
-    processes = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", UPSERTING, place.url, stdin=pipe, stdout=pipe)
-        for _ in range(3)
-    ]
-    async with asyncio.timeout(60):
-        for process in processes:
-            assert await process.stdout.readline() == b"ready\n"
-        for process in processes:
-            process.stdin.write(b"go\n")
-        assert [await process.wait() for process in processes] == [0, 0, 0]
+    processes = [await Process().start("upserting_process", place.url) for _ in range(3)]
+    for process in processes:
+        assert await process.said() == b"ready\n"
+    for process in processes:
+        process.tell(b"go\n")
+    assert await asyncio.gather(*(process.stop() for process in processes)) == [0, 0, 0]
     assert (await db.get_entity("counters", "a"))["n"] == 75
     assert await db.count_entities("people") == 25
 

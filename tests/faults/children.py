@@ -1,17 +1,21 @@
-"""Programs of this folder run as processes of their own: started, told to go, killed, and always gone at the end."""
+"""Programs of this folder run as processes of their own: started, told to go, killed, and always gone at the end.
+
+They are forked from a process that has everything imported already, see `tests.zygote`.
+"""
 
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from tests.zygote import start
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,14 +28,16 @@ class Child:
 
     def __init__(self, program: str, *args: object, seconds: float = 120) -> None:
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
-        command = [sys.executable, "-m", f"tests.faults.{program}", *map(str, args)]
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-        )
+        (stdin, write), (read, stdout) = os.pipe(), os.pipe()
+        self._stdin, self._stdout = open(write, "wb"), open(read, "rb")  # noqa: PTH123, SIM115 - closed in __exit__
+        try:
+            self._process = start(
+                f"tests.faults.{program}", [*map(str, args)], cwd=ROOT, env=os.environ, stdin=stdin, stdout=stdout,
+                stderr=self._stderr.fileno(),
+            )  # fmt: skip
+        finally:
+            os.close(stdin)
+            os.close(stdout)
         self._watchdog = threading.Timer(seconds, self.end)
         self._watchdog.daemon = True
         self._watchdog.start()
@@ -45,18 +51,14 @@ class Child:
         self._watchdog.cancel()
         self.end()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._stderr):
-            if stream is not None:
-                # A pipe whose reader is dead has nothing left to lose.
-                try:
-                    stream.close()
-                except BrokenPipeError:
-                    continue
+        for stream in (self._stdin, self._stdout, self._stderr):
+            # A pipe whose reader is dead has nothing left to lose.
+            with suppress(BrokenPipeError):
+                stream.close()
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """What it says, line by line, until it ends; the last line of a killed one may be torn and is left out."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._stdout:
             if line.endswith(b"\n"):
                 yield json.loads(line)
 
@@ -69,9 +71,8 @@ class Child:
 
     def tell(self, word: str) -> None:
         """Sends one line to its standard input."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{word}\n".encode())
-        self._process.stdin.flush()
+        self._stdin.write(f"{word}\n".encode())
+        self._stdin.flush()
 
     @property
     def pid(self) -> int:
@@ -80,7 +81,7 @@ class Child:
 
     def kill(self) -> None:
         """SIGKILL, now."""
-        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.send_signal(signal.SIGKILL)
 
     def end(self) -> None:
         """SIGKILL, if it still runs."""

@@ -17,7 +17,7 @@ from app_kernel.jobs import JobClient
 from tests.faults.children import ROOT
 from tests.faults.job_ledger import JobLedger
 from tests.faults.job_places import FaultPlace
-from tests.faults.nursery import Fork, Nursery
+from tests.zygote import Forked, start
 
 HURRY = 0.6
 """Seconds between two beats where the kernel's own 2 would make a test long: a job is rescued after some 3 to 4."""
@@ -29,7 +29,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class JobWorkerProcess:
     """One worker; its log lines are in a file."""
 
-    def __init__(self, process: "subprocess.Popen[bytes] | Fork", log: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | Forked", log: Path) -> None:
         self._process = process
         self._log = log
         self.pid = process.pid
@@ -77,9 +77,8 @@ class JobWorkerProcess:
 class JobFleet:
     """Made by `job_fleet`."""
 
-    def __init__(self, folder: Path, place: FaultPlace, client: JobClient, nursery: Nursery) -> None:
+    def __init__(self, folder: Path, place: FaultPlace, client: JobClient) -> None:
         self.place = place
-        self._nursery = nursery
         self.client = client
         self.ledger = JobLedger(folder)
         self._folder = folder
@@ -101,7 +100,7 @@ class JobFleet:
         worker = JobWorkerProcess(
             self._spawn(arguments, settings, log)
             if beat is None
-            else self._nursery.fork("tests.faults.job_worker", [str(beat), *arguments], settings, log),
+            else self._fork([str(beat), *arguments], settings, log),
             log,
         )
         self.workers.append(worker)
@@ -114,6 +113,11 @@ class JobFleet:
             return subprocess.Popen(
                 command, cwd=ROOT, env={**os.environ, **settings}, stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )
+
+    def _fork(self, arguments: list[str], settings: dict[str, str], log: Path) -> Forked:
+        with log.open("a") as out:
+            environment = {**os.environ, **settings}
+            return start("tests.faults.job_worker", arguments, cwd=ROOT, env=environment, stdout=out.fileno())
 
     async def started(self, *workers: JobWorkerProcess, seconds: float = 90) -> None:
         """Returns when these, or all that run, take jobs."""
@@ -193,10 +197,9 @@ class JobFleet:
 @asynccontextmanager
 async def job_fleet(folder: Path, place: FaultPlace) -> AsyncIterator[JobFleet]:
     """No workers yet, and a client; workers are dead at the end."""
-    with Nursery() as nursery:
-        async with place.client() as client:
-            fleet = JobFleet(folder, place, client, nursery)
-            try:
-                yield fleet
-            finally:
-                fleet.close()
+    async with place.client() as client:
+        fleet = JobFleet(folder, place, client)
+        try:
+            yield fleet
+        finally:
+            fleet.close()

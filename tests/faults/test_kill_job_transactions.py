@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import time
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.faults.children import ROOT
 from tests.faults.figures import figure
 from tests.faults.job_places import PAIRS, FaultPlace, fault_place
-from tests.faults.nursery import Fork, Nursery
 from tests.faults.outbox_feature import look
+from tests.zygote import Forked, start
 
 KILLS = figure(short=40, long=1000)
 LONGEST_LIFE = {"sqlite": 0.08, "postgres": 0.3}
@@ -27,18 +29,21 @@ def said(log: Path) -> str:
 class Run:
     """The services of one place, one after the other."""
 
-    def __init__(self, folder: Path, place: FaultPlace, nursery: Nursery) -> None:
-        self._folder, self._place, self._nursery = folder, place, nursery
+    def __init__(self, folder: Path, place: FaultPlace) -> None:
+        self._folder, self._place = folder, place
         self.acked: set[str] = set()
         self.undone: set[str] = set()
 
-    async def start(self, run: str) -> tuple[Fork, Path]:
+    async def start(self, run: str) -> tuple[Forked, Path]:
         """A service that works."""
         log = self._folder / f"service-{run}.log"
         settings = {"DATABASE_URL": self._place.database_url}
         if self._place.redis_url is not None:
             settings["REDIS_URL"] = self._place.redis_url
-        process = self._nursery.fork("tests.faults.job_transactions", [run], settings, log)
+        with log.open("a") as out:
+            process = start(
+                "tests.faults.job_transactions", [run], cwd=ROOT, env={**os.environ, **settings}, stdout=out.fileno()
+            )
         deadline = time.monotonic() + 30
         while '"ready"' not in said(log):
             assert process.poll() is None, said(log)
@@ -46,7 +51,7 @@ class Run:
             await asyncio.sleep(0.003)
         return process, log
 
-    async def end(self, process: Fork, log: Path) -> None:
+    async def end(self, process: Forked, log: Path) -> None:
         """Kills a service; what it had said is taken in."""
         process.kill()
         while process.poll() is None:  # noqa: ASYNC110 - another process
@@ -92,15 +97,14 @@ async def test_a_job_of_a_killed_transaction_is_there_exactly_if_its_row_is(
     server = request.getfixturevalue("postgres_url") if pair.startswith("postgres") else None
     chance, life = random.Random(20_261_129), LONGEST_LIFE["postgres" if server else "sqlite"]
     async with fault_place(pair, tmp_path, server) as place:
-        with Nursery() as nursery:
-            run = Run(tmp_path, place, nursery)
-            for kill in range(KILLS):
-                process, log = await run.start(f"r{kill}")
-                await asyncio.sleep(chance.uniform(0, life))
-                await run.end(process, log)
-            if place.redis is not None:
-                await run.deliver()
-            rows, jobs = await asyncio.to_thread(lambda: (run.rows(), run.jobs()))
+        run = Run(tmp_path, place)
+        for kill in range(KILLS):
+            process, log = await run.start(f"r{kill}")
+            await asyncio.sleep(chance.uniform(0, life))
+            await run.end(process, log)
+        if place.redis is not None:
+            await run.deliver()
+        rows, jobs = await asyncio.to_thread(lambda: (run.rows(), run.jobs()))
     print(f"{pair}: {KILLS} kills, {len(rows)} rows, {len(jobs)} jobs, {len(run.acked)} acknowledged commits")
     assert rows == jobs, f"rows without a job: {sorted(rows - jobs)[:5]}; jobs without a row: {sorted(jobs - rows)[:5]}"
     assert rows >= run.acked

@@ -79,7 +79,7 @@ async def test_the_command_of_the_contract_runs_jobs_that_another_process_enqueu
     (tmp_path / "my_service/tasks.py").write_text(imports + DEFINING_TASKS)
     async with (
         place.service(None, embedded_worker=False) as client,
-        worker(tmp_path, "--tasks", "my_service.tasks", **addresses(place)) as process,
+        worker(tmp_path, "--tasks", "my_service.tasks", imports=True, **addresses(place)) as process,
     ):
         doc = await client.db.save_entity("documents", {"title": "a", "status": "new"})
         made = await get_job_client().enqueue("process_document", {"doc_id": doc["id"]}, user_id="ada")

@@ -1,4 +1,7 @@
-"""The worker as its users start it: `python -m app_kernel.jobs.worker` in a folder of theirs, and what it logs."""
+"""The worker as its users start it: `python -m app_kernel.jobs.worker` in a folder of theirs, and what it logs.
+
+It is forked from a process that has imported it, see `tests.zygote`; with `imports=True` it begins at the beginning.
+"""
 
 import asyncio
 import json
@@ -15,8 +18,10 @@ from typing import Any
 
 from tests.jobs.places import JobPlace
 from tests.jobs.waiting import until
+from tests.zygote import Forked, run, start
 
-COMMAND = (sys.executable, "-m", "app_kernel.jobs.worker")
+MODULE = "app_kernel.jobs.worker"
+COMMAND = (sys.executable, "-m", MODULE)
 TICKS = os.sysconf("SC_CLK_TCK")
 # What a worker reads from the environment must come from its test, and from nothing else.
 _KEPT = {"PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV"}
@@ -36,16 +41,17 @@ def addresses(place: JobPlace) -> dict[str, str]:
 class WorkerProcess:
     """One worker, dead at the end of its block."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | Forked", output: int) -> None:
         self.process = process
+        self._output = output
         self.printed: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.printed.append(line)
+        with open(self._output, encoding="utf-8") as output:  # noqa: PTH123 - a descriptor has no path
+            for line in output:
+                self.printed.append(line)
 
     @property
     def text(self) -> str:
@@ -106,35 +112,30 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def worker(folder: Path, *options: str, **variables: str) -> AsyncIterator[WorkerProcess]:
+async def worker(folder: Path, *options: str, imports: bool = False, **variables: str) -> AsyncIterator[WorkerProcess]:
     """A worker in `folder`, with these options and environment variables."""
-    process = subprocess.Popen(  # noqa: ASYNC220 - it starts at once, and is waited for elsewhere
-        [*COMMAND, *options],
-        cwd=folder,
-        env=environment(**variables),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-    )
-    started = WorkerProcess(process)
+    output, theirs = os.pipe()
+    process: subprocess.Popen[bytes] | Forked
+    if imports:
+        process = subprocess.Popen(  # noqa: ASYNC220 - it starts at once, and is waited for elsewhere
+            [*COMMAND, *options], cwd=folder, env=environment(**variables), stdin=subprocess.DEVNULL, stdout=theirs,
+            stderr=theirs,
+        )  # fmt: skip
+    else:
+        process = start(MODULE, options, cwd=folder, env=environment(**variables), stdout=theirs)
+    os.close(theirs)
+    started = WorkerProcess(process, output)
     try:
         yield started
     finally:
         process.kill()
         process.wait(30)
         started._reader.join(10)
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def refused(folder: Path, *options: str, **variables: str) -> str:
     """What a worker writes that ends by itself with 2: one line."""
-    done = subprocess.run(
-        [*COMMAND, *options], cwd=folder, env=environment(**variables), capture_output=True, text=True, check=False,
-        timeout=60,
-    )  # fmt: skip
+    done = run(MODULE, options, cwd=folder, env=environment(**variables))
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     return done.stderr

@@ -1,29 +1,25 @@
 """Sessions end when they are ended, everywhere, and a copied refresh token gives itself away."""
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from app_kernel.auth import create_user, deactivate_user, set_password, set_role, store
+from app_kernel.auth import deactivate_user, set_password, set_role, store
 from app_kernel.core import clock
 from app_kernel.core.errors import Unavailable
 from tests.auth.forging import parts
-from tests.auth.serving import EMAIL, PASSWORD, SECRET, Service, serving
+from tests.auth.serving import NEW_PASSWORD, PASSWORD, Service, serving
+from tests.conformance.backends import Place
 
-NEW_PASSWORD = "river stone under moon"
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    async with serving(tmp_path / "app.db") as running:
+async def service(place: Place) -> AsyncIterator[Service]:
+    async with serving(place.url) as running:
         yield running
 
 
@@ -106,10 +102,16 @@ async def test_a_forged_refresh_token_ends_nothing(service):
         assert "auth.refresh_reused" not in service.names()
 
 
-async def test_refresh_tokens_are_not_in_the_database(service, tmp_path):
-    user = await service.sign_up()
+def all_bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+async def test_refresh_tokens_are_not_in_the_database(tmp_path: Path):
+    async with serving(tmp_path / "app.db") as service:
+        user = await service.sign_up()
+        content = all_bytes(tmp_path)
     mac = user["refresh_token"].split("_", 3)[3]
-    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert user["user"]["id"].encode() in content
     for secret in (user["refresh_token"], mac, user["access_token"], PASSWORD):
         assert secret.encode() not in content
 
@@ -193,9 +195,9 @@ async def test_sessions_are_listed_and_ended_one_by_one_by_their_owner_only(serv
 
 
 @pytest.mark.acceptance("AU7")
-async def test_a_session_ends_when_idle_and_after_its_days_in_any_case(tmp_path):
+async def test_a_session_ends_when_idle_and_after_its_days_in_any_case(place):
     day = 86_400
-    async with serving(tmp_path / "app.db", session_days=3, session_idle_days=2, jwt_expiry_hours=24) as service:
+    async with serving(place.url, session_days=3, session_idle_days=2, jwt_expiry_hours=24) as service:
         with clock.frozen() as time_:
             idle = await service.sign_up()
             time_.advance(2 * day - 1)
@@ -223,20 +225,20 @@ async def test_a_long_jwt_expiry_means_what_it_says(tmp_path):
 
 
 @pytest.mark.acceptance("AU7")
-async def test_what_was_ended_stays_ended_after_a_restart(tmp_path):
-    async with serving(tmp_path / "app.db") as before:
+async def test_what_was_ended_stays_ended_after_a_restart(place):
+    async with serving(place.url) as before:
         user = await before.sign_up()
         kept = (await before.sign_in()).json()
         await before.call("POST", "/auth/logout", user["access_token"])
-    async with serving(tmp_path / "app.db") as after:
+    async with serving(place.url) as after:
         assert not await after.accepts(user["access_token"])
         assert (await refresh(after, user["refresh_token"])).status_code == 401
         assert await after.accepts(kept["access_token"])
 
 
 @pytest.mark.acceptance("AU7")
-async def test_a_logout_in_one_service_counts_in_its_twin_within_a_second(tmp_path):
-    async with serving(tmp_path / "app.db") as one, serving(tmp_path / "app.db") as twin:
+async def test_a_logout_in_one_service_counts_in_its_twin_within_a_second(place):
+    async with serving(place.url) as one, serving(place.url) as twin:
         with clock.frozen() as time_:
             user = await one.sign_up()
             assert await twin.accepts(user["access_token"])
@@ -311,58 +313,3 @@ async def test_an_inactive_account_is_shut_out_even_while_its_sessions_stand(ser
         assert not await service.accepts(user["access_token"])
         assert (await refresh(service, user["refresh_token"])).status_code == 401
         assert (await service.sign_in()).status_code == 401
-
-
-APP = """
-import os
-from app_kernel import ServiceConfig, create_service
-config = ServiceConfig(jwt_secret=os.environ["SECRET"], database_name=os.environ["FILE"])
-app = create_service("auth_tests", config=config)
-"""
-
-
-@pytest.fixture
-def other_process(tmp_path) -> Iterator[str]:
-    """The same service in a process of its own; gives its address."""
-    (tmp_path / "twin.py").write_text(APP)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        command = [sys.executable, "-m", "uvicorn", "twin:app", "--fd", str(listener.fileno()), "--no-access-log"]
-        environment = {**os.environ, "SECRET": SECRET, "FILE": str(tmp_path / "app.db")}
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, pass_fds=[listener.fileno()])
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-@pytest.mark.acceptance("AU7")
-async def test_every_way_of_ending_a_session_counts_in_another_process_within_a_second(service, other_process):
-    admin = await create_user(service.db, EMAIL, PASSWORD, role="admin")
-    async with httpx2.AsyncClient(base_url=other_process, timeout=30) as twin:
-
-        async def status(token: str) -> int:
-            return (await twin.get("/auth/me", headers={"Authorization": f"Bearer {token}"})).status_code
-
-        sessions = [(await service.sign_in()).json()["access_token"] for _ in range(4)]
-        assert [await status(token) for token in sessions] == [200] * 4
-        ways = {
-            "logout": lambda: service.call("POST", "/auth/logout", sessions[0]),
-            "password change": lambda: service.call(
-                "POST",
-                "/auth/change-password",
-                sessions[1],
-                json={"current_password": PASSWORD, "new_password": NEW_PASSWORD},
-            ),
-            "deactivation": lambda: deactivate_user(service.db, admin.id),
-        }
-        ended = {"logout": sessions[0], "password change": sessions[2], "deactivation": sessions[1]}
-        for way, end in ways.items():
-            assert await status(ended[way]) == 200, way
-            await end()
-            done = time.monotonic()
-            assert not await service.accepts(ended[way]), way
-            await asyncio.sleep(max(0.0, done + 1 - time.monotonic()))  # the promise is this second
-            assert await status(ended[way]) == 401, way

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from app_kernel.auth.refresh import RefreshTokens
 from app_kernel.auth.tokens import AccessTokens, key_id
 from app_kernel.core import clock
 from app_kernel.core.clock import new_id
@@ -224,6 +225,19 @@ async def test_a_rotated_secret_signs_nobody_out_until_the_old_one_is_removed(tm
         assert (
             await after.call("POST", "/auth/refresh", json={"refresh_token": new["refresh_token"]})
         ).status_code == 200
+
+
+@pytest.mark.acceptance("AU5")
+async def test_a_secret_that_leaked_and_was_rotated_makes_no_refresh_token_even_with_the_database(tmp_path: Path):
+    """While the old secret is still given, a token made with it is genuine; it is not the one that was issued."""
+    new_secret = "second-secret-of-the-tests-0123456789abcdef"
+    async with serving(tmp_path / "app.db", jwt_secret=new_secret, jwt_secret_previous=SECRET) as service:
+        user = await service.sign_up()
+        (session,) = await service.db.privileged.find_entities("kernel_sessions")
+        forged = RefreshTokens([SECRET]).derive(session["id"], session["generation"], session["nonce"])
+        assert forged != user["refresh_token"]
+        assert (await service.post("refresh", refresh_token=forged)).status_code == 401
+        assert (await service.post("refresh", refresh_token=user["refresh_token"])).status_code == 200
 
 
 async def test_expiry_is_strict_and_counts_for_a_remembered_token_too(service):

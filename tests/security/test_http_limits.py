@@ -66,7 +66,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(folder: Path) -> Iterator[LiveServer]:
-    with live_server(folder, JWT_SECRET=SECRET, BODY_TIMEOUT_SECONDS="1", CORS_ORIGINS="https://app.example") as server:
+    settings = {"JWT_SECRET": SECRET, "BODY_TIMEOUT_SECONDS": "1", "CORS_ORIGINS": "https://app.example"}
+    with live_server(folder, forked=True, **settings) as server:
         yield server
 
 

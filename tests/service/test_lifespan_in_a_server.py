@@ -1,14 +1,13 @@
 """Start-up and shutdown as a real server sees them."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.live_server import LiveServer, live_server, read_all
 from tests.small_service import SECRET
+from tests.zygote import run
 
 pytestmark = pytest.mark.slow
 
@@ -43,15 +42,7 @@ def test_a_start_that_fails_is_one_clear_line_and_an_exit_status(
 ) -> None:
     (tmp_path / "broken.db").write_bytes(b"this is no database" * 1000)
     write_main(tmp_path, **parts)
-    done = subprocess.run(
-        [sys.executable, "-m", "uvicorn", "main:app", "--port", "0"],
-        cwd=tmp_path,
-        env={"PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run("uvicorn", ["main:app", "--port", "0"], cwd=tmp_path, env={"PATH": ""})
     assert done.returncode == 3
     (line,) = [line for line in done.stdout.splitlines() if '"startup_failed"' in line]
     assert f'"step":"{step}"' in line
@@ -83,7 +74,7 @@ async def start():
     app.state.watcher = asyncio.create_task(watch())
 """
     write_main(tmp_path, routes=routes, options=", on_startup=start")
-    with live_server(tmp_path) as server:
+    with live_server(tmp_path, forked=True) as server:
         with server.connect() as slow:
             slow.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             server.talk(b"GET /begun HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -97,7 +88,7 @@ async def start():
 
 def test_a_service_that_is_mounted_without_its_lifespan_says_so(tmp_path: Path) -> None:
     write_main(tmp_path, after="from fastapi import FastAPI\ninner = app\napp = FastAPI()\napp.mount('/inner', inner)")
-    with live_server(tmp_path) as server:
+    with live_server(tmp_path, forked=True) as server:
         answer = server.talk(b"GET /inner/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b"500 Internal Server Error" in answer
         server.stop()
@@ -108,7 +99,7 @@ def test_a_service_that_is_mounted_without_its_lifespan_says_so(tmp_path: Path) 
 @pytest.mark.acceptance("OP5")
 def test_a_server_answers_probes_while_its_database_is_away(tmp_path: Path) -> None:
     write_main(tmp_path, database="postgres://me:hunter2@127.0.0.1:1/app")
-    with live_server(tmp_path) as server:
+    with live_server(tmp_path, forked=True) as server:
         assert b"200 OK" in ask(server, "/healthz")
         ready = ask(server, "/readyz")
         assert b"503 Service Unavailable" in ready
@@ -144,7 +135,7 @@ app.state.kernel.db = Later(create_database("sqlite://:memory:"))
     write_main(
         tmp_path, database=database, routes="def f(db): raise LookupError('x')", options=", db_seed=f", after=after
     )
-    with live_server(tmp_path) as server:
+    with live_server(tmp_path, forked=True) as server:
         assert server.process.wait(30) != 0
         server.join()
     (line,) = [line for line in server.lines() if line["event"] == "startup_failed"]

@@ -100,7 +100,7 @@ class SessionCookies:
             return True
         # By host and port alone: behind a proxy that ends TLS the scheme of the request is not the browser's.
         host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-        return bool(host) and urlsplit(origin).netloc.lower() == host.lower()
+        return bool(host) and _place_of(origin) == host.lower()
 
 
 def _refresh_path(scope: Scope) -> str:
@@ -111,6 +111,14 @@ def _refresh_path(scope: Scope) -> str:
 
 def _mac(key: bytes, session_id: str) -> str:
     return hmac.digest(key, session_id.encode(), "sha256").hex()
+
+
+def _place_of(origin: str) -> str:
+    """Host and port of an origin; empty for text that is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _origin_of(url: str) -> str:

@@ -42,12 +42,13 @@ async def claims_of_request(request: Request, user: User, sessions: Sessions) ->
 async def claims_if_any(request: Request, sessions: Sessions) -> AccessClaims | None:
     """What the caller's access token says; None without one.
 
-    A credential that is not accepted is refused rather than overlooked: who came with one does not mean to be nobody.
+    A token that is not accepted is refused rather than overlooked: who sent one does not mean to be nobody. But the
+    cookie of a session that ended comes along by itself.
     """
     context = current_context()
     if context.auth_failure is not None:
         raise context.auth_failure
-    if context.auth_error is not None:
+    if context.auth_error is not None and "authorization" in request.headers:
         raise InvalidToken(context.auth_error)
     return None if context.user is None else sessions.live.find_claims(request.scope)
 

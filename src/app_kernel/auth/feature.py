@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from app_kernel.auth import email_routes, pages, routes, user_routes
 from app_kernel.auth.issuer import Issuer
-from app_kernel.auth.mailing import TASKS
+from app_kernel.auth.mailing import TASKS, can_mail
 from app_kernel.auth.port import KernelAccounts
 from app_kernel.auth.tables import TABLES
 from app_kernel.core.config import ServiceConfig
@@ -28,14 +28,15 @@ def create_feature(config: ServiceConfig) -> Feature | None:
     issuer = Issuer(config)
     router = APIRouter()
     for part in (routes, email_routes, user_routes, pages):
-        router.include_router(part.router)
+        # Not included: FastAPI would build each of them twice more.
+        router.routes.extend(part.router.routes)
     return Feature(
         name="auth",
         tables=TABLES,
         router=router,
         authenticator=issuer.live.identify,
         # Where no mail can leave, no job has anything to do.
-        tasks=TASKS if config.smtp_url or not config.production else {},
+        tasks=TASKS if can_mail(config) else {},
         listeners={SecurityEvent: _log_security_event},
         uses=(Mailer, JobQueue),
         provides={Issuer: lambda kernel: issuer, Accounts: lambda kernel: KernelAccounts(issuer)},

@@ -25,9 +25,16 @@ def service_base(config: ServiceConfig, scope: Scope) -> str:
     if config.public_url:
         return config.public_url.rstrip("/") + prefix
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-    if config.production or urlsplit(f"//{host}").hostname not in _LOCAL:
+    if config.production or not _is_local(host):
         raise MailNotConfigured("Links in mails need to know where the service is: set PUBLIC_URL.")
     return f"{scope['scheme']}://{host}{scope.get('root_path', '')}{prefix}"
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return urlsplit(f"//{host}").hostname in _LOCAL
+    except ValueError:
+        return False
 
 
 def link_for(config: ServiceConfig, base: str, purpose: Purpose, token: str) -> str:

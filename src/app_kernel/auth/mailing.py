@@ -18,6 +18,8 @@ from app_kernel.core.ports import EntityStore, JobQueue, Mailer
 from app_kernel.encryption import key_ring
 
 TEMPLATES: dict[Purpose, str] = {"verify": "verify_email", "change": "change_email", "reset": "reset_password"}
+NOTICE = "notice"
+"""The purpose in the rows of mails without a link; no token has it."""
 MAIL_LINK = "auth.mail_link"
 PURPOSE = "auth mail"
 """What the payload of the job is sealed for: it holds an address that somebody typed."""
@@ -25,12 +27,23 @@ PURPOSE = "auth mail"
 Row = dict[str, Any]
 
 
+def can_mail(config: ServiceConfig) -> bool:
+    """Whether a mail can leave, or be kept where developers look at it: in production only with a server."""
+    return bool(config.smtp_url) or not config.production
+
+
 def mailer() -> Mailer:
-    """The running service's; raises MailNotConfigured where it has none."""
-    found = current_kernel().find_port(Mailer)  # type: ignore[type-abstract]  # a port is asked for by its protocol
+    """The running service's; raises MailNotConfigured where no mail can leave."""
+    found = _find_mailer()
     if found is None:
         raise MailNotConfigured
     return found
+
+
+def _find_mailer() -> Mailer | None:
+    kernel = current_kernel()
+    found = kernel.find_port(Mailer)  # type: ignore[type-abstract]  # a port is asked for by its protocol
+    return found if can_mail(kernel.config) else None
 
 
 async def send_link(
@@ -41,11 +54,11 @@ async def send_link(
     It does nothing once an account has had its share of the hour. Raises MailNotConfigured.
     """
     sender, now = mailer(), clock.now()
-    if await _had_its_share(db, user):
-        return False
     address, lifetime = to or user["email"], LIFETIMES[purpose]
     token, expires_at = new_email_token(purpose), now + lifetime
     async with db.transaction():
+        if await _had_its_share(db, user, tuple(TEMPLATES)):
+            return False
         await _remember(db, token, purpose, user, address, expires_at)
         values = {
             "service": config.name,
@@ -58,19 +71,25 @@ async def send_link(
 
 
 async def tell_of_account(db: EntityStore, config: ServiceConfig, user: Row, base: str) -> None:
-    """Mails the owner that somebody used their address, with the way to a new password; as seldom as links."""
+    """Mails the owner that somebody used their address, with the way to a new password; as seldom as links.
+
+    These mails are counted apart, so that nobody who causes them keeps the owner from a link.
+    """
     sender = mailer()
-    if await _had_its_share(db, user):
-        return
     page = link_for(config, base, "reset", "").removesuffix("#token=")
     async with db.transaction():
+        if await _had_its_share(db, user, (NOTICE,)):
+            return
         # Opens nothing, and counts as one of the mails of this hour.
-        await _remember(db, new_email_token("verify"), "notice", user, user["email"], clock.now())
+        await _remember(db, new_email_token("verify"), NOTICE, user, user["email"], clock.now())
         await sender.send_template(user["email"], "account_exists", {"service": config.name, "link": page})
 
 
-async def _had_its_share(db: EntityStore, user: Row) -> bool:
-    return await store.count_email_tokens(db, user["id"], clock.now() - timedelta(hours=1)) >= MOST_PER_HOUR
+async def _had_its_share(db: EntityStore, user: Row, purposes: tuple[str, ...]) -> bool:
+    """Asked at the same time for one account, the second waits for the first one's transaction and counts its mail."""
+    await store.take_mail_turn(db, user["id"])
+    since = clock.now() - timedelta(hours=1)
+    return await store.count_email_tokens(db, user["id"], purposes, since) >= MOST_PER_HOUR
 
 
 async def _remember(
@@ -98,7 +117,7 @@ async def give_choose_token(db: EntityStore, user: Row) -> str:
 
 async def tell(config: ServiceConfig, to: str, template: str, **values: Any) -> None:
     """Mails a notice, where mail is set up."""
-    found = current_kernel().find_port(Mailer)  # type: ignore[type-abstract]  # as above
+    found = _find_mailer()
     if found is not None:
         await found.send_template(to, template, {"service": config.name, **values})
 

@@ -23,6 +23,7 @@ from app_kernel.auth.security_events import emit, emit_security
 from app_kernel.auth.sign_in import prove_owner, prove_password
 from app_kernel.core import clock
 from app_kernel.core.errors import (
+    AccountError,
     AccountExists,
     InvalidEmail,
     InvalidLink,
@@ -64,11 +65,10 @@ async def register(
 async def _register_by_mail(db: EntityStore, issuer: Issuer, values: dict[str, Any], base: str) -> None:
     config = issuer.config
     mailer()
-    account = new_account(
-        config, values["email"], values["password"], name=values.get("name"), username=values.get("username")
-    )
-    if account["username"] is not None and await store.find_user_row(db, "username", account["username"]):
-        raise AccountExists("An account with this username already exists.")
+    if values.get("username") is not None:
+        # A username that is taken afterwards, or is not, would tell whether the address had an account.
+        raise AccountError("A username is chosen after signing in: sign up without one, then PATCH /auth/me.")
+    account = new_account(config, values["email"], values["password"], name=values.get("name"))
     password_hash = await hash_new_password(values["password"])
     try:
         async with db.transaction():
@@ -105,7 +105,7 @@ async def confirm(
         if not owned:
             raise PermissionDenied("Sign in to the account first, or give its password.")
         return await _change_email(db, issuer, link, user), None
-    if owned or user["password_hash"] is None:
+    if owned or (user["password_hash"] is None and user["email_verified_at"] is not None):
         async with _used_up(db, link):
             verified = user["email_verified_at"] or clock.now()
             changed = await store.update_user(db, user["id"], {"email_verified_at": verified})

@@ -1,10 +1,10 @@
 """Every line that touches the tables of auth; portable verbs only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from app_kernel.auth.tables import EMAIL_TOKENS, LOGIN_FAILURES, SESSIONS, USERS
+from app_kernel.auth.tables import EMAIL_TOKENS, LOGIN_FAILURES, MAIL_TURNS, SESSIONS, USERS
 from app_kernel.auth.throttle import KEEP_FAILURES, KNOWN_FOR, window_around
 from app_kernel.core import clock
 from app_kernel.core.errors import AccountExists, UniqueViolation, VersionConflict
@@ -69,6 +69,7 @@ async def delete_user_rows(db: EntityStore, user_id: str) -> None:
             await db.privileged.delete_entities(table, [row["id"] for row in rows], permanent=True)
             if len(rows) < LISTED_SESSIONS:
                 break
+    await db.privileged.delete_entity(MAIL_TURNS, user_id, permanent=True)
     await db.privileged.delete_entity(USERS, user_id, permanent=True)
 
 
@@ -100,10 +101,17 @@ async def use_up_email_tokens(db: EntityStore, user_id: str) -> None:
         await db.privileged.save_entity(EMAIL_TOKENS, {"id": row["id"], "used_at": clock.now()})
 
 
-async def count_email_tokens(db: EntityStore, user_id: str, since: datetime) -> int:
-    """How many links were made for an account since then."""
+async def take_mail_turn(db: EntityStore, user_id: str) -> None:
+    """Makes whoever else mails to this account wait until the open transaction ends."""
+    await db.privileged.save_entity(MAIL_TURNS, {"id": user_id, "at": clock.now()})
+
+
+async def count_email_tokens(db: EntityStore, user_id: str, purposes: Sequence[str], since: datetime) -> int:
+    """How many links for these purposes were made for an account since then."""
     return await db.privileged.count_entities(
-        EMAIL_TOKENS, "[user_id] = ? AND [created_at] > ?", (user_id, clock.to_text(since))
+        EMAIL_TOKENS,
+        "[user_id] = ? AND [purpose] IN (?) AND [created_at] > ?",
+        (user_id, list(purposes), clock.to_text(since)),
     )
 
 

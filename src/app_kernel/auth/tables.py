@@ -8,6 +8,7 @@ USERS = "kernel_users"
 SESSIONS = "kernel_sessions"
 LOGIN_FAILURES = "kernel_login_failures"
 EMAIL_TOKENS = "kernel_email_tokens"
+MAIL_TURNS = "kernel_mail_turns"
 
 TABLES = (
     Table(
@@ -58,4 +59,6 @@ TABLES = (
         },
         (Index(("token_hash",), unique=True), Index(("user_id",)), Index(("expires_at",))),
     ),
+    # One row an account, written before mails to it are counted.
+    Table(MAIL_TURNS, {"at": datetime}),
 )

@@ -29,6 +29,9 @@ DATABASE_NAME = "DATABASE_NAME"
 SHORT_SECRET = 32
 """Bytes below which an HS256 secret is weaker than its hash (RFC 7518, 3.2)."""
 
+KEPT_BLANK = frozenset({"jwt_secret", "encryption_key", "database_password"})
+"""Settings of which white space is a value: a wrong one, which is told, and not one that is not set."""
+
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -265,7 +268,7 @@ class ServiceConfig(BaseModel):
         for field_name, field in cls.model_fields.items():
             variable = environment_name(field_name, field)
             text = values.get(variable, "")
-            if text == "" or (text.isspace() and field_name not in ("jwt_secret", "database_password")):
+            if text == "" or (text.isspace() and field_name not in KEPT_BLANK):
                 continue
             try:
                 given[field_name] = _parse(field, text)

@@ -9,6 +9,7 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.routing import BaseRoute, Match
 
 from app_kernel.core.limits import RouteLimit, limit_of
+from app_kernel.core.route_walk import walk_routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class RouteLimits:
     """
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
-        self._entries = tuple(_entries(routes, ""))
+        # To match routes FastAPI has to build them, which is for nothing where none has a limit.
+        self._entries = tuple(_entries(routes, "")) if _any_has_limit(routes) else ()
         self._paths: set[str] = set()
         self._patterns: list[re.Pattern[str]] = []
         for entry in self._entries:
@@ -68,6 +70,13 @@ def path_of(scope: Mapping[str, Any]) -> str:
         return path
     below = path[len(root) :]
     return below if not below or below.startswith("/") else path
+
+
+def _any_has_limit(routes: Sequence[BaseRoute]) -> bool:
+    return any(
+        limit_of(route.endpoint) is not None or _any_has_limit(getattr(route, "routes", None) or ())
+        for route in walk_routes(routes)
+    )
 
 
 def _entries(routes: Sequence[BaseRoute], prefix: str) -> Iterator[_Entry]:

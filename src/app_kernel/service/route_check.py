@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.routing import Match
 
 from app_kernel.core.feature import Feature
+from app_kernel.core.route_walk import SeenRoute, walk_routes
 
 _SAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-0000-0000-000000000000"}
 _ANY_SAMPLE = "app-kernel-route-check"
@@ -21,7 +21,7 @@ def find_shadowed_routes(app: FastAPI, features: Iterable[Feature]) -> list[str]
     the kernel's routes, such as a single-page app's `/{path:path}`, is meant to get what is left.
     """
     owners = _owners(features)
-    contexts = list(iter_route_contexts(app.routes))
+    contexts = list(walk_routes(app.routes))
     return [
         problem for index, context in enumerate(contexts) for problem in _conflicts(context, contexts[:index], owners)
     ]
@@ -33,11 +33,11 @@ def _owners(features: Iterable[Feature]) -> dict[int, str]:
         id(context.original_route): feature.name
         for feature in features
         if feature.router is not None
-        for context in iter_route_contexts(feature.router.routes)
+        for context in walk_routes(feature.router.routes)
     }
 
 
-def _conflicts(route: RouteContext, earlier: list[RouteContext], owners: Mapping[int, str]) -> Iterator[str]:
+def _conflicts(route: SeenRoute, earlier: list[SeenRoute], owners: Mapping[int, str]) -> Iterator[str]:
     owner = owners.get(id(route.original_route))
     for other in earlier:
         other_owner = owners.get(id(other.original_route))
@@ -52,7 +52,7 @@ def _conflicts(route: RouteContext, earlier: list[RouteContext], owners: Mapping
             return
 
 
-def _matches(other: RouteContext, route: RouteContext) -> bool:
+def _matches(other: SeenRoute, route: SeenRoute) -> bool:
     """Whether `other` takes a request that is meant for `route`."""
     methods = route.methods
     if route.path_format is None or not methods:
@@ -65,18 +65,18 @@ def _matches(other: RouteContext, route: RouteContext) -> bool:
     )
 
 
-def _same_path(other: RouteContext, route: RouteContext) -> bool:
+def _same_path(other: SeenRoute, route: SeenRoute) -> bool:
     return bool(other.path_format) and other.path_format == route.path_format and _shares_method(other, route)
 
 
-def _shares_method(other: RouteContext, route: RouteContext) -> bool:
+def _shares_method(other: SeenRoute, route: SeenRoute) -> bool:
     return bool((other.methods or set()) & (route.methods or set()))
 
 
-def _sample_path(route: RouteContext) -> str:
+def _sample_path(route: SeenRoute) -> str:
     """A path that the route's template takes and that no literal of another one equals by chance."""
     path: str = route.path_format or ""
-    convertors: dict[str, Any] = route.param_convertors
+    convertors: Mapping[str, Any] = route.param_convertors
     for name, convertor in convertors.items():
         kind = type(convertor).__name__.removesuffix("Convertor").lower()
         sample = _SAMPLES.get({"integer": "int"}.get(kind, kind), _ANY_SAMPLE)
@@ -84,13 +84,13 @@ def _sample_path(route: RouteContext) -> str:
     return path
 
 
-def _describe(route: RouteContext, owner: str | None) -> str:
+def _describe(route: SeenRoute, owner: str | None) -> str:
     methods = ",".join(sorted((route.methods or set()) - {"HEAD"}))
     origin = f"feature {owner}" if owner is not None else _endpoint_name(route)
     return f"{methods} {route.path} ({origin})".strip()
 
 
-def _endpoint_name(route: RouteContext) -> str:
+def _endpoint_name(route: SeenRoute) -> str:
     endpoint = route.endpoint
     if endpoint is None:
         return "the application"

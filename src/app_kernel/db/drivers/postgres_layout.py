@@ -46,5 +46,5 @@ async def create_layout(connection: Connection, dialect: Dialect, schema: str | 
 
 _COUNT = (
     "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE n.nspname = COALESCE($1, current_schema()) AND c.relname = ANY($2)"
+    " WHERE n.nspname = COALESCE($1, current_schema()) AND c.relname = ANY($2::text[])"
 )
