@@ -10,6 +10,7 @@ from app_kernel import (
     FEATURES,
     Feature,
     UserIdentity,
+    api_keys,
     auth,
     get_current_user,
     get_current_user_optional,
@@ -69,9 +70,9 @@ async def authenticate(kernel: Kernel, scope: Scope) -> UserIdentity | None:
             raise InvalidToken("The token has expired.")
 
 
-STAND_IN = [feature for feature in FEATURES if "auth" not in feature.__module__] + [
-    Feature(name="stand_in", authenticator=authenticate)
-]
+# API keys belong to accounts, so they go with them.
+WITHOUT_ACCOUNTS = [feature for feature in FEATURES if feature not in (auth.create_feature, api_keys.create_feature)]
+STAND_IN = [*WITHOUT_ACCOUNTS, Feature(name="stand_in", authenticator=authenticate)]
 
 
 async def get(path: str, token: str | None) -> Any:
@@ -151,7 +152,7 @@ async def test_a_websocket_asks_for_its_user_as_a_route_does() -> None:
         await websocket.close()
 
     ada = Feature(name="ada", authenticator=always_ada)
-    features = [*(factory for factory in FEATURES if factory is not auth.create_feature), ada]
+    features = [*WITHOUT_ACCOUNTS, ada]
     async with serving(ws, features=features) as client:
         sent: list[Any] = []
 

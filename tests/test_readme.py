@@ -28,7 +28,9 @@ def test_there_are_blocks_to_run() -> None:
 def test_a_block_of_the_documentation_runs(source: str, tmp_path: Path) -> None:
     script = tmp_path / "block.py"
     script.write_text(source)
-    environment = {"PATH": os.environ["PATH"], "JWT_SECRET": "a-secret-for-the-documentation-of-32-bytes"}
+    providers = ("GOOGLE", "GITHUB", "WORK")
+    clients = {f"{name}_CLIENT_{part}": "invented" for name in providers for part in ("ID", "SECRET")}
+    environment = {"PATH": os.environ["PATH"], "JWT_SECRET": "a-secret-for-the-documentation-of-32-bytes", **clients}
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=tmp_path,

@@ -1,0 +1,50 @@
+"""What the routes of oauth take and give."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Redirect = Annotated[str, Field(max_length=2000)]
+
+
+class LinkRequest(BaseModel):
+    """Where to return to after an identity was linked."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+    redirect_to: Redirect | None = Field(default=None, description="One of `oauth_redirect_urls`; the first if unset.")
+
+
+class AuthorizationAnswer(BaseModel):
+    """Where to send the browser."""
+
+    authorization_url: str
+
+
+class ExchangeRequest(BaseModel):
+    """A one-time code, and what shows that the sign-in was begun here."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+    code: Annotated[str, Field(min_length=1, max_length=200)]
+    code_verifier: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{43,128}$")] | None = Field(
+        default=None, description="Of the `code_challenge` that the start was given (RFC 7636)."
+    )
+    cookie: bool = Field(default=False, description="Whether the session is to live in cookies.")
+
+
+class LinkedAccount(BaseModel):
+    """An identity of a provider that signs in to the caller's account."""
+
+    provider: str
+    email: str | None = Field(description="The address at the provider when it was linked.")
+    linked_at: datetime
+
+
+def problem(*descriptions: str) -> dict[str, Any]:
+    """The documentation of an error answer (RFC 9457), for `responses=`."""
+    return {
+        "description": " ".join(descriptions),
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
