@@ -106,7 +106,8 @@ class Browser:
         return await self.come_back(await self.at_provider(started))
 
     async def link(self, token: str, name: str = "stub") -> httpx2.Response:
-        started = await self.http.post(f"/auth/oauth/{name}/link", headers=bearer(token))
+        body = {"password": PASSWORD}
+        started = await self.http.post(f"/auth/oauth/{name}/link", json=body, headers=bearer(token))
         assert started.status_code == 200, started.text
         return await self.come_back(await self.at_provider(started))
 

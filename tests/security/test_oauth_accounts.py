@@ -1,10 +1,12 @@
 """Whose account a sign-in elsewhere opens: nobody's but that of who controls the address, confirmed on both sides."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from app_kernel.core.clock import frozen, now
 from app_kernel.core.events import OwnershipProven, SecurityEvent
 from tests.oauth.conftest import Serve
 from tests.oauth.serving import PAGE, PASSWORD, Service, bearer, query_of
@@ -179,7 +181,8 @@ async def test_a_link_that_was_begun_before_the_session_ended_is_not_made(light:
 
     account = await light.sign_up(EMAIL)
     browser, headers = light.browser(), bearer(account["access_token"])
-    url = await browser.at_provider(await browser.http.post("/auth/oauth/stub/link", headers=headers))
+    started = await browser.http.post("/auth/oauth/stub/link", json={"password": PASSWORD}, headers=headers)
+    url = await browser.at_provider(started)
     if meanwhile == "signed out":
         assert (await light.client.post("/auth/logout-all", headers=headers)).status_code == 204
     elif meanwhile == "deactivated":
@@ -189,6 +192,27 @@ async def test_a_link_that_was_begun_before_the_session_ended_is_not_made(light:
     answer = await browser.come_back(url)
     assert answer.status_code == 400, answer.text
     assert await light.links() == []
+
+
+@pytest.mark.acceptance("OA6")
+async def test_a_token_alone_does_not_link(service: Service) -> None:
+    """Else whoever copied one could keep a way in that outlives the session and a new password."""
+    ada = await service.sign_up()
+    browser, headers = service.browser(), bearer(ada["access_token"])
+    for body in (None, {}, {"password": "wrong guess"}, {"password": ""}):
+        answer = await browser.http.post("/auth/oauth/stub/link", json=body, headers=headers)
+        assert answer.status_code == (422 if body == {"password": ""} else 403), answer.text
+    assert await service.links() == []
+
+
+@pytest.mark.acceptance("OA6")
+async def test_without_a_password_only_a_fresh_session_links(service: Service) -> None:
+    browser = service.browser()
+    headers = bearer((await browser.sign_in()).json()["access_token"])
+    with frozen(now() + timedelta(minutes=11)):
+        answer = await browser.http.post("/auth/oauth/github/link", headers=headers)
+    assert (answer.status_code, "sign in again" in answer.json()["detail"]) == (403, True)
+    assert (await browser.http.post("/auth/oauth/github/link", headers=headers)).status_code == 200
 
 
 @pytest.mark.acceptance("OA6")

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from app_kernel.core.clock import frozen, now
-from tests.oauth.serving import PAGE, Browser, Service, StubProvider, bearer, serving
+from tests.oauth.serving import PAGE, PASSWORD, Browser, Service, StubProvider, bearer, serving
 
 pytestmark = pytest.mark.acceptance("OA3")
 
@@ -117,7 +117,8 @@ async def test_another_service_cannot_open_a_ticket(light: Service, provider: St
 async def test_a_link_counts_only_in_the_browser_of_who_asked_for_it(service: Service) -> None:
     ada = await service.sign_up()
     attacker = service.browser()
-    started = await attacker.http.post("/auth/oauth/stub/link", headers=bearer(ada["access_token"]))
+    body = {"password": PASSWORD}
+    started = await attacker.http.post("/auth/oauth/stub/link", json=body, headers=bearer(ada["access_token"]))
     url = await attacker.at_provider(started)
     assert (await service.browser().come_back(url)).status_code == 400
     assert await service.links() == []

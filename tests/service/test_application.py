@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.openapi.models import OpenAPI
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app_kernel import FEATURES, Feature
+from app_kernel import FEATURES, Feature, NotAuthenticated, UserIdentity, get_current_user
 from app_kernel.core.kernel import Kernel
 from tests.small_service import call, http_scope, serving, small_app
 
@@ -98,3 +98,27 @@ async def test_layers_stand_in_the_order_of_the_features_and_the_applications_in
     async with app.router.lifespan_context(app):
         await call(app, http_scope(path="/healthz"))
     assert passed == ["a", "b", "c", "application"]
+
+
+@pytest.mark.parametrize("own", [False, True])
+async def test_a_mounted_application_answers_what_the_kernel_raises_in_it(own: bool) -> None:
+    inner, outer = FastAPI(), FastAPI()
+
+    @inner.get("/mine")
+    async def mine(user: UserIdentity = Depends(get_current_user)) -> str:
+        return user.id
+
+    if own:
+
+        @inner.exception_handler(NotAuthenticated)
+        async def answer(request: Request, exc: Exception) -> Response:
+            return Response("in its own words", 401)
+
+    outer.mount("/inner", inner)
+    app = small_app()
+    app.mount("/outer", outer)
+    async with app.router.lifespan_context(app):
+        answer = await call(app, http_scope(path="/outer/inner/mine"))
+    assert answer.status == 401
+    assert (answer.body == b"in its own words") == own
+    assert own or (b"content-type", b"application/problem+json") in answer.headers

@@ -43,6 +43,8 @@ ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"cors_origins": [f"https://me:{CANARY}@app.example"]}, "an entry is no origin"),
     ({"trusted_proxies": ["10.0.0.0/33"]}, "neither an address nor a network"),
     ({"trusted_proxies": ["proxy.local"]}, "neither an address nor a network"),
+    ({**PRODUCTION, "trusted_proxies": ["0.0.0.0/0"]}, "lets every client choose the address"),
+    ({**PRODUCTION, "trusted_proxies": ["10.0.0.1", "::/0"]}, "lets every client choose the address"),
     ({"database_type": "mysql"}, "MySQL is not built"),
     ({"database_name": f"mysql://me:{CANARY}@db/app"}, "MySQL is not built"),
     ({"database_name": f"oracle://me:{CANARY}@db/app"}, "its scheme is none that app_kernel knows"),

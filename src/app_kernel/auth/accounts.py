@@ -158,12 +158,13 @@ async def hash_new_password(password: str | None) -> str | None:
 async def insert_account(
     db: EntityStore, values: Mapping[str, Any], password_hash: str | None, *, email_verified: bool
 ) -> Row:
-    """Stores an account and tells the listeners; raises AccountExists, however close the race."""
+    """Stores an account, in one commit with what listeners write; raises AccountExists, however close the race."""
     now = clock.now()
     secret = {"password_hash": password_hash, "password_changed_at": now}
     verified = {"email_verified_at": now if email_verified else None}
-    row = await store.insert_user(db, {**values, **secret, **verified, "is_active": True})
-    await emit(UserRegistered(row["id"], row["email"], row["role"]))
+    async with db.transaction():
+        row = await store.insert_user(db, {**values, **secret, **verified, "is_active": True})
+        await emit(UserRegistered(row["id"], row["email"], row["role"]))
     await emit_security("auth.registered", row["id"])
     return row
 

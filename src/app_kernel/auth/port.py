@@ -10,7 +10,7 @@ from app_kernel.auth.accounts import create_user, get_user
 from app_kernel.auth.answers import sign_in_response
 from app_kernel.auth.identifiers import canonical_email
 from app_kernel.auth.issuer import Issuer
-from app_kernel.auth.sign_in import start_session
+from app_kernel.auth.sign_in import prove_owner, require_user, start_session
 from app_kernel.core.errors import InvalidEmail, NotAuthenticated
 from app_kernel.core.identity import UserIdentity
 from app_kernel.core.ports import Account, EntityStore
@@ -50,6 +50,14 @@ class KernelAccounts:
         except InvalidEmail:
             return None
         return _account_of(await store.find_user_row(db, "email", canonical))
+
+    async def prove_owner(self, request: Request, db: EntityStore, user_id: str, password: str | None) -> None:
+        """Returns when the caller has shown that the account is theirs; raises PermissionDenied, NotAuthenticated."""
+        claims = self._issuer.live.find_claims(request.scope)
+        if claims is None or claims.user_id != user_id:
+            raise NotAuthenticated
+        user = await require_user(db, user_id)
+        await prove_owner(db, self._issuer, user, claims.session_id, password)
 
     async def sign_in(
         self, request: Request, db: EntityStore, user_id: str, *, method: str, cookie: bool = False

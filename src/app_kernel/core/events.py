@@ -69,7 +69,11 @@ _MOVED_BY_EVERY_CHANGE = frozenset({"updated_at", "updated_by", "_version"})
 
 @dataclass(frozen=True, slots=True)
 class UserRegistered:
-    """An account was made, by sign-up, by an administrator or by code."""
+    """An account is being made, by sign-up, by an administrator or by code.
+
+    What a listener writes is part of the same commit. That may still fail, so mail and the like belong into a job, which
+    is enqueued with it.
+    """
 
     user_id: str
     email: str

@@ -17,12 +17,17 @@ def secret_values(config: ServiceConfig) -> Iterator[str]:
             yield value
     for options in config.oauth_providers.values():
         yield str(options.get("client_secret") or "")
-    if config.smtp_url:
-        yield _password_of(config.smtp_url)
+    for url in (config.smtp_url, config.redis_url, config.database_name, config.admin_db_url):
+        yield from _passwords_of(url or "")
 
 
-def _password_of(url: str) -> str:
+def _passwords_of(url: str) -> Iterator[str]:
+    """The password of a URL as it stands there and as it is meant; nothing for what is no URL."""
     try:
-        return unquote(urlsplit(url).password or "")
+        parts = urlsplit(url if "://" in url else "")
+        password, user = parts.password, parts.username
     except ValueError:
-        return ""
+        return
+    # One that is its user's name protects nothing, and hiding it would hide a common word in every line.
+    if password and password != user:
+        yield from {password, unquote(password)}

@@ -32,7 +32,7 @@ from app_kernel.oauth.grant import s256
 from app_kernel.oauth.linking import Linking
 from app_kernel.oauth.oidc import OpenIdProvider
 from app_kernel.oauth.providers import Provider, ProviderIdentity, SignInDenied
-from app_kernel.oauth.schemas import ExchangeRequest
+from app_kernel.oauth.schemas import ExchangeRequest, LinkRequest
 from app_kernel.oauth.settings import ProviderSettings, read_providers
 from app_kernel.oauth.ticket import (
     CODE_SECONDS,
@@ -99,14 +99,20 @@ class OAuth:
         return response
 
     async def start_link(
-        self, request: Request, db: EntityStore, name: str, user_id: str, redirect_to: str | None
+        self, request: Request, db: EntityStore, name: str, user_id: str, given: LinkRequest
     ) -> Response:
-        """Answers where to send the browser of a signed-in user, and gives it a ticket that links."""
+        """Answers where to send the browser of a signed-in user, and gives it a ticket that links.
+
+        Raises PermissionDenied when the account's password is missing or wrong.
+        """
+        self._require(name)
+        target = self._targets.choose(given.redirect_to)
+        await self.linking.accounts.prove_owner(request, db, user_id, given.password)
         account = await self.linking.accounts.get_account(db, user_id)
         ticket = new_ticket(
             name,
             self._callback(request, name),
-            target=self._targets.choose(redirect_to),
+            target=target,
             link_user_id=user_id,
             link_token=_bearer_of(request),
             link_verified=account is not None and account.email_verified,

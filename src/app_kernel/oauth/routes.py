@@ -117,14 +117,26 @@ async def get_callback(
     "/{provider}/link",
     summary="Link an identity elsewhere",
     response_model=AuthorizationAnswer,
-    responses={400: _REFUSED, 401: _UNAUTHENTICATED, 404: _UNKNOWN, 502: _AWAY},
+    responses={
+        400: _REFUSED,
+        401: _UNAUTHENTICATED,
+        403: problem("The password is missing or wrong, or the session is not fresh."),
+        404: _UNKNOWN,
+        422: problem("The request does not validate."),
+        429: problem("Too many failed attempts; Retry-After says how many seconds to wait."),
+        502: _AWAY,
+        503: problem("Too many passwords wait to be checked."),
+    },
 )
 async def post_link(
     provider: Name, request: Request, user: User, db: Store, sign_ins: SignIns, data: LinkRequest | None = None
 ) -> Response:
-    """Answers where to send this browser, after which the identity signs in to the caller's account."""
-    redirect_to = data.redirect_to if data is not None else None
-    return await sign_ins.start_link(request, db, provider, user.id, redirect_to)
+    """Answers where to send this browser, after which the identity signs in to the caller's account.
+
+    As a way in stays when a session has ended, a token alone is not enough: it needs the account's password.
+    """
+    given = data or LinkRequest()
+    return await sign_ins.start_link(request, db, provider, user.id, given)
 
 
 @router.delete(

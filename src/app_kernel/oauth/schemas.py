@@ -9,10 +9,13 @@ Redirect = Annotated[str, Field(max_length=2000)]
 
 
 class LinkRequest(BaseModel):
-    """Where to return to after an identity was linked."""
+    """The password of now, and where to return to after an identity was linked."""
 
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
+    password: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        default=None, description="Of the account; one without a password needs a session of the last ten minutes."
+    )
     redirect_to: Redirect | None = Field(default=None, description="One of `oauth_redirect_urls`; the first if unset.")
 
 

@@ -1,12 +1,16 @@
 """The ASGI application: FastAPI inside the kernel's layers, and an OpenAPI document that is right about errors."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app_kernel.core.errors import KernelError
 from app_kernel.core.kernel import Kernel
-from app_kernel.problems import HANDLERS, MEDIA_TYPE, SCHEMA
+from app_kernel.problems import HANDLERS, MEDIA_TYPE, SCHEMA, answer_problem
 
 PROBLEM_CONTENT: dict[str, Any] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -29,10 +33,13 @@ class KernelApp(FastAPI):
         # FastAPI's telemetry asks for its providers on every request, 8 us in all; it stays off until tracing is built.
         super().__init__(exception_handlers=HANDLERS, telemetry=_NO_TELEMETRY, **options)
         self.state.kernel = kernel
+        self._described: dict[str, Any] | None = None
+        """The document that was corrected already; FastAPI keeps and returns one and the same."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """FastAPI's own stack with the features' layers around it, the first feature's outermost."""
         kernel: Kernel = self.state.kernel
+        answer_in_mounted_apps(self.routes)
         for feature in reversed(kernel.features):
             for layer in reversed(feature.around_routes):
                 around = layer(self.router.middleware_stack, kernel)
@@ -47,7 +54,8 @@ class KernelApp(FastAPI):
         """The OpenAPI document, with problem+json where FastAPI documents its own error bodies."""
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        if "Problem" not in schemas:
+        if document is not self._described:
+            self._described = document
             schemas["Problem"] = SCHEMA
             _prefix_token_url(document, self.state.api_prefix)
             for path in document.get("paths", {}).values():
@@ -56,6 +64,18 @@ class KernelApp(FastAPI):
             schemas.pop("HTTPValidationError", None)
             schemas.pop("ValidationError", None)
         return document
+
+
+def answer_in_mounted_apps(routes: Iterable[BaseRoute]) -> None:
+    """Lets the kernel's errors be answered in mounted applications too, where their own handlers do not know them.
+
+    What `get_current_user` raises there would be a 500 with a traceback otherwise. A handler of theirs comes first.
+    """
+    for route in routes:
+        app = getattr(route, "app", None)
+        if isinstance(route, Mount) and isinstance(app, Starlette):
+            app.exception_handlers.setdefault(KernelError, answer_problem)
+            answer_in_mounted_apps(app.routes)
 
 
 def _prefix_token_url(document: dict[str, Any], api_prefix: str) -> None:

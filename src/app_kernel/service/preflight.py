@@ -78,11 +78,7 @@ def _secret_problems(config: ServiceConfig) -> Iterator[str]:
     for field_name, value in given.items():
         if not value.strip():
             yield f"{label_of(field_name)}: is blank"
-        elif (
-            config.production
-            and field_name not in ("metrics_token", "encryption_key_previous")
-            and len(_bytes(value)) < SHORT_SECRET
-        ):
+        elif config.production and field_name in LONG_KEYS and len(_bytes(value)) < SHORT_SECRET:
             yield f"{label_of(field_name)}: under {SHORT_SECRET} bytes, refused in production; make one: {NEW_SECRET}"
     for index, field_name in enumerate(KEYS):
         same = [other for other in KEYS[:index] if given.get(other) == given.get(field_name) is not None]
@@ -115,9 +111,12 @@ def _address_problems(config: ServiceConfig) -> Iterator[str]:
             )
     for proxy in config.trusted_proxies:
         try:
-            ipaddress.ip_network(proxy, strict=False)
+            network = ipaddress.ip_network(proxy, strict=False)
         except ValueError:
             yield f"{label_of('trusted_proxies')}: {_shown(proxy)} is neither an address nor a network"
+        else:
+            if config.production and network.prefixlen == 0:
+                yield f"{label_of('trusted_proxies')}: {proxy} lets every client choose the address it is counted under"
 
 
 def _is_origin(origin: str) -> bool:

@@ -52,6 +52,13 @@ class Accounts(Protocol):
     async def find_account(self, db: EntityStore, email: str) -> Account | None:
         """The account with this email in any spelling of it, or None; text that is no email finds nothing."""
 
+    async def prove_owner(self, request: Request, db: EntityStore, user_id: str, password: str | None) -> None:
+        """Returns when the caller has shown more than a token that may be stolen: the password, guarded as at a login.
+
+        An account without a password needs a session that began within ten minutes. Raises PermissionDenied,
+        TooManyAttempts, NotAuthenticated.
+        """
+
     async def sign_in(
         self, request: Request, db: EntityStore, user_id: str, *, method: str, cookie: bool = False
     ) -> Response:
