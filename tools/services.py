@@ -24,7 +24,6 @@ from types import FrameType
 from typing import ClassVar
 
 from tools.debian import ServiceUnavailable, program, provide_browser, require_programs
-from tools.scram import scram_verifier
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0
@@ -176,7 +175,7 @@ class Postgres(Server):
         return f"postgres://kernel:{self.password}@{HOST}:{self.port}/postgres"
 
     def prepare(self) -> list[str]:
-        secret = self._write("password", scram_verifier(self.password))
+        secret = self._write("password", self.password)
         options = ["--username=kernel", f"--pwfile={secret}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
         return [program("initdb"), f"--pgdata={self.directory / 'data'}", "--no-sync", *options]
 

@@ -22,6 +22,7 @@ from app_kernel.core.errors import KernelError, NoRunningKernel, ResponseAborted
 from app_kernel.core.exchange import exchange_of
 from app_kernel.core.feature import Feature
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.paths import path_below_root
 from app_kernel.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
@@ -124,7 +125,7 @@ class Problems:
             await self.app(scope, receive, send)
             return
         try:
-            if self._kernel.waiting_for and scope["path"].removeprefix(scope.get("root_path", "")) not in PROBES:
+            if self._kernel.waiting_for and path_below_root(scope) not in PROBES:
                 await _ask_to_wait(scope, receive, send)
                 return
             if not self._kernel.running and not self._kernel.waiting_for:

@@ -45,6 +45,7 @@ async def test_the_figures_of_the_page_are_those_of_the_code():
         f"(1 to {keys.MAX_DAYS})",
         f"0 to {keys.MAX_OVERLAP_HOURS})",
         f"listed for {store.KEEP_ENDED.days} days",
+        f"more than {store.KEEP} keys",
         f"{wrong_keys.LIMIT} wrong keys in {wrong_keys.WINDOW} seconds",
     ):
         assert words in text, words
@@ -52,6 +53,6 @@ async def test_the_figures_of_the_page_are_those_of_the_code():
     async with serving("sqlite://:memory:") as service:
         document = (await service.call("GET", "/openapi.json")).json()["paths"]
     routes = [(method.upper(), path) for path in document if path.startswith("/api-keys") for method in document[path]]
-    assert len(routes) == 6
+    assert len(routes) == 7
     for method, path in routes:
         assert f"{method} {path}" in PAGE

@@ -9,9 +9,11 @@ from app_kernel import acting_as
 from app_kernel.api_keys import (
     create_api_key,
     get_api_key,
+    keys,
     list_api_keys,
     rename_api_key,
     revoke_api_key,
+    revoke_api_keys,
     rotate_api_key,
     store,
 )
@@ -204,15 +206,54 @@ async def test_a_user_has_a_hundred_live_keys_at_most_also_when_many_are_made_at
     await service.db.privileged.save_entities(API_KEYS, rows)
     making = [create_api_key(service.db, ada.id, name="new") for _ in range(8)]
     made = [key for key in await asyncio.gather(*making, return_exceptions=True) if isinstance(key, dict)]
-    assert len(made) <= 2
-    assert await store.count_live(service.db, ada.id, with_replaced=True) == MAX_LIVE - 2 + len(made)
-    while len(made) < 2:
-        made.append(await create_api_key(service.db, ada.id, name="new"))
+    assert len(made) == 2
+    assert await store.count_live(service.db, ada.id, replaced=False) == MAX_LIVE
     with pytest.raises(InvalidApiKeyRequest, match="at most 100"):
         await create_api_key(service.db, ada.id, name="one too many")
     await rotate_api_key(service.db, made[0]["id"])  # a full list must not keep anybody from rotating
     await revoke_api_key(service.db, made[1]["id"])
     assert await create_api_key(service.db, ada.id, name="after a revocation")
+
+
+async def test_of_rotations_at_once_no_more_go_on_than_keys_may_overlap(service, monkeypatch):
+    monkeypatch.setattr(keys, "MAX_LIVE", 4)
+    ada = await service.user()
+    made = [await create_api_key(service.db, ada.id, name="CI") for _ in range(4)]
+    for _ in range(2):
+        rotations = [rotate_api_key(service.db, key["id"], overlap_hours=720) for key in made]
+        done = await asyncio.gather(*rotations, return_exceptions=True)
+        made = [key for key in done if isinstance(key, dict)]
+        assert all(isinstance(error, InvalidApiKeyRequest) for error in done if not isinstance(error, dict))
+        made = made or [key for key in await list_api_keys(service.db, ada.id) if key["replaced_by"] is None]
+        live = [await store.count_live(service.db, ada.id, replaced=replaced) for replaced in (False, True)]
+        assert live == [4, 4]
+    assert await rotate_api_key(service.db, made[0]["id"], overlap_hours=0)  # a key that leaked can always be replaced
+
+
+async def test_however_often_a_key_is_rotated_a_bounded_number_is_kept_and_live_ones_stay(database, monkeypatch):
+    monkeypatch.setattr(store, "KEEP", 6)
+    async with serving(database) as service:
+        ada = await service.user()
+        stays = await create_api_key(service.db, ada.id, name="stays")
+        last = await create_api_key(service.db, ada.id, name="CI")
+        for _ in range(10):
+            last = await rotate_api_key(service.db, last["id"], overlap_hours=0)
+        listed = [key["id"] for key in await list_api_keys(service.db, ada.id)]
+        assert len(listed) <= 6
+        assert {stays["id"], last["id"]} <= set(listed)
+        assert await service.db.privileged.count_entities(USES) == len(listed)
+
+
+async def test_all_keys_of_a_user_end_at_once(service):
+    ada, bob = await service.user(), await service.user("bob@example.com")
+    made = [await create_api_key(service.db, ada.id, name="CI") for _ in range(3)]
+    await revoke_api_key(service.db, made[0]["id"])
+    other = await create_api_key(service.db, bob.id, name="other")
+    assert (await service.call("DELETE", "/api-keys", await service.token())).status_code == 204
+    assert [await service.status(key["key"]) for key in (*made, other)] == [401] * 3 + [200]
+    assert service.names().count("api_key.revoked") == 3
+    assert await revoke_api_keys(service.db, ada.id) == 0
+    assert await revoke_api_keys(service.db, bob.id) == 1
 
 
 async def test_keys_that_ended_long_ago_go_when_new_ones_are_made(database):

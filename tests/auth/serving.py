@@ -44,6 +44,8 @@ class Mail:
 class Postbox:
     """A mailer that keeps what it is given."""
 
+    can_send = True
+
     def __init__(self) -> None:
         self.mails: list[Mail] = []
 
@@ -69,7 +71,7 @@ class Service:
     async def client(self, token: str | None = None, address: str = "192.0.2.1") -> AsyncIterator[httpx2.AsyncClient]:
         transport = httpx2.ASGITransport(app=self.app, client=(address, 40000))
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        async with httpx2.AsyncClient(transport=transport, base_url="http://service", headers=headers) as client:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
             yield client
 
     async def call(

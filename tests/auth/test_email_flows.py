@@ -106,7 +106,7 @@ async def test_a_mail_says_where_its_link_leads_and_how_long_it_works(service):
         await service.post("forgot-password", email=" ADA@Example.com")
         (sent,) = await service.mails()
         assert (sent.to, sent.template, sent.values["service"]) == (EMAIL, "reset_password", "auth_tests")
-        assert sent.link == f"http://service/auth/reset-password#token={sent.token}"
+        assert sent.link == f"http://testserver/auth/reset-password#token={sent.token}"
         assert sent.values["expires_minutes"] == 60
         assert (sent.expires_at - time.now()).total_seconds() == 3600
 

@@ -25,7 +25,8 @@ from app_kernel.api_keys import Auth, require_scope
 from app_kernel.auth import create_user
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import current_context
-from app_kernel.core.errors import InvalidToken, NotAuthenticated
+from app_kernel.core.errors import InvalidToken, NotAuthenticated, RateLimited
+from app_kernel.core.exchange import exchange_of
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import EntityStore
 from app_kernel.db import db_connection
@@ -145,6 +146,11 @@ def odd_routes(shop: Shop) -> APIRouter:  # noqa: C901 - one small function a ro
         shop.ran["broken"] += 1
         raise RuntimeError("the disk of the shop is full")
 
+    @router.post("/crowded")
+    async def crowded(user: User) -> None:
+        shop.ran["crowded"] += 1
+        raise RateLimited(1)
+
     @router.post("/teapot")
     async def teapot(user: User) -> None:
         shop.ran["teapot"] += 1
@@ -185,6 +191,12 @@ def odd_routes(shop: Shop) -> APIRouter:  # noqa: C901 - one small function a ro
         shop.ran["secret"] += 1
         return JSONResponse({"token": "once-only"}, headers={"Cache-Control": "private, no-store"})
 
+    @router.post("/secret-by-exchange")
+    async def secret_by_exchange(request: Request, user: User) -> dict[str, str]:
+        shop.ran["secret-by-exchange"] += 1
+        exchange_of(request.scope).extra_headers.append((b"cache-control", b"no-store"))
+        return {"token": "once-only"}
+
     @router.post("/empty", status_code=204)
     async def empty(user: User) -> None:
         shop.ran["empty"] += 1
@@ -192,7 +204,7 @@ def odd_routes(shop: Shop) -> APIRouter:  # noqa: C901 - one small function a ro
     return router
 
 
-def one_commit_routes(shop: Shop) -> APIRouter:
+def one_commit_routes(shop: Shop) -> APIRouter:  # noqa: C901 - one small function a route
     """Handlers that are one transaction with their answer."""
     router = APIRouter(prefix="/once")
 
@@ -204,7 +216,7 @@ def one_commit_routes(shop: Shop) -> APIRouter:
 
     @router.post("/then")
     @idempotent
-    async def once_then(order: Order, db: Db, user: User) -> Any:
+    async def once_then(order: Order, db: Db, user: User, response: Response) -> Any:  # noqa: C901 - one line a way
         shop.ran["then"] += 1
         await db.save_entity("orders", order.model_dump())
         match shop.after:
@@ -214,6 +226,16 @@ def one_commit_routes(shop: Shop) -> APIRouter:
                 raise HTTPException(409, "sold out")
             case "answer 503":
                 return JSONResponse({"try": "later"}, 503)
+            case "say 503":
+                response.status_code = 503
+            case "answer 429":
+                return JSONResponse({"try": "later"}, 429, {"Retry-After": "1"})
+            case "raise 429":
+                raise RateLimited(1)
+            case "raise 409 for now":
+                raise HTTPException(409, "somebody else is at it", {"Retry-After": "1"})
+            case "stream 503":
+                return StreamingResponse(iter([b"one ", b"two"]), 503)
             case "stream":
                 return StreamingResponse(iter([b"one ", b"two"]))
             case "wait":
@@ -221,6 +243,19 @@ def one_commit_routes(shop: Shop) -> APIRouter:
             case "unserialisable":
                 return {"value": object()}
         return {"number": shop.ran["then"]}
+
+    @router.post("/valid")
+    @idempotent
+    async def once_valid(order: Order, db: Db, user: User) -> Order:
+        shop.ran["valid"] += 1
+        await db.save_entity("orders", order.model_dump())
+        return {"item": None} if shop.after == "answer nonsense" else order  # type: ignore[return-value]
+
+    @router.get("/read")
+    @idempotent
+    async def once_read(db: Db, user: Annotated[UserIdentity | None, Depends(get_current_user_optional)]) -> Any:
+        await db.save_entity("orders", {"item": "gear"})
+        return JSONResponse({}, 503) if shop.after == "answer 503" else {}
 
     return router
 

@@ -103,13 +103,69 @@ async def test_a_refusal_raised_by_an_idempotent_handler_takes_its_work_back_and
     assert await service.db.count_entities("orders") == 0
 
 
-async def test_an_idempotent_handler_is_one_transaction_without_a_key_too(service: Service, token: str) -> None:
-    service.shop.after = "raise"
-    assert (await service.post("/once/then", token, json=ORDER)).status_code == 500
+@pytest.mark.parametrize(
+    ("path", "after", "status"),
+    [
+        ("/once/then", "raise", 500),
+        ("/once/then", "refuse", 409),
+        ("/once/then", "answer 503", 503),
+        ("/once/then", "say 503", 503),
+        ("/once/then", "answer 429", 429),
+        ("/once/then", "stream 503", 503),
+        ("/once/then", "unserialisable", 500),
+        ("/once/valid", "answer nonsense", 500),
+    ],
+)
+async def test_an_idempotent_handler_is_one_transaction_without_a_key_too(
+    service: Service, token: str, path: str, after: str, status: int
+) -> None:
+    service.shop.after = after
+    assert (await service.post(path, token, json=ORDER)).status_code == status
     assert await service.db.count_entities("orders") == 0
     service.shop.after = ""
-    assert (await service.post("/once/then", token, json=ORDER)).status_code == 200
+    assert (await service.post(path, token, json=ORDER)).status_code == 200
     assert await service.db.count_entities("orders") == 1
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_an_idempotent_read_or_one_of_nobody_is_one_transaction_too(service: Service, key: str | None) -> None:
+    for after, status, rows in (("answer 503", 503, 0), ("", 200, 1)):
+        service.shop.after = after
+        assert (await service.call("GET", "/once/read", None, key)).status_code == status
+        assert await service.db.count_entities("orders") == rows
+
+
+async def test_what_an_idempotent_handler_streams_without_a_key_follows_its_commit(
+    service: Service, token: str
+) -> None:
+    service.shop.after = "stream"
+    answer = await service.post("/once/then", token, json=ORDER)
+    assert (answer.status_code, answer.content) == (200, b"one two")
+    assert await service.db.count_entities("orders") == 1
+
+
+@pytest.mark.parametrize("after", ["answer 429", "raise 429", "raise 409 for now", "stream 503"])
+async def test_an_idempotent_handler_that_asks_to_try_again_keeps_nothing_and_is_carried_out_anew(
+    service: Service, token: str, after: str
+) -> None:
+    service.shop.after = after
+    first = await service.post("/once/then", token, "k", json=ORDER)
+    assert first.status_code in (409, 429, 503)
+    assert await service.db.count_entities("orders") == 0
+    service.shop.after = ""
+    assert (await service.post("/once/then", token, "k", json=ORDER)).json() == {"number": 2}
+    assert (await service.post("/once/then", token, "k", json=ORDER)).json() == {"number": 2}
+    assert await service.db.count_entities("orders") == 1
+
+
+async def test_a_plain_handler_that_asks_to_try_again_uses_its_key_up_and_a_repeat_promises_nothing(
+    service: Service, token: str
+) -> None:
+    first, again = [await service.post("/crowded", token, "k") for _ in range(2)]
+    assert (first.status_code, first.headers["retry-after"]) == (429, "1")
+    assert (again.status_code, again.headers.get("retry-after")) == (429, None)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert service.shop.ran["crowded"] == 1
 
 
 @pytest.mark.acceptance("RL5")

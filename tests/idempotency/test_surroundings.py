@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import APIRouter, BackgroundTasks, Depends, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware  # noqa: TID251 - an application may have one
@@ -19,7 +19,7 @@ from app_kernel import FEATURES, Feature, ServiceConfig, create_service
 from app_kernel.core.transaction import joined_transaction
 from app_kernel.db import db_connection
 from app_kernel.idempotency import idempotent
-from tests.idempotency.serving import SECRET, Db, believe
+from tests.idempotency.serving import PASSWORD, SECRET, Db, believe, serving
 
 
 class OwnRoute(APIRoute):
@@ -198,6 +198,46 @@ async def test_a_file_that_the_server_sends_is_sent_once(client: httpx2.AsyncCli
     again = await client.post("/file")
     assert (again.status_code, work.times) == (409, 1)
     assert "not kept" in again.json()["detail"]
+
+
+async def test_under_another_root_path_the_routes_of_sign_in_are_the_same_ones(url: str) -> None:
+    async with serving(url, accounts=True) as service:
+        token = await service.token("ada@example.com")
+        login = {"email": "ada@example.com", "password": PASSWORD}
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "k"}
+        for root, path in (("/svc", "/svc/auth/login"), ("/au", "/auth/login")):
+            transport = httpx2.ASGITransport(app=service.app, root_path=root)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://service", headers=headers) as client:
+                tokens = [(await client.post(path, json=login)).json()["refresh_token"] for _ in range(2)]
+            assert tokens[0] != tokens[1]
+        assert await service.keys() == []
+
+
+async def test_an_idempotent_function_that_no_route_calls_is_one_transaction(url: str) -> None:
+    async with serving(url) as service:
+
+        @idempotent
+        async def work(item: str, **more: Any) -> None:
+            await service.db.save_entity("orders", {"item": item, **more})
+            if item == "broken":
+                raise RuntimeError(item)
+
+        await work("gear", count=1)
+        with pytest.raises(RuntimeError):
+            await work("broken")
+        assert await service.db.count_entities("orders") == 1
+
+
+def test_a_decorated_route_shows_its_clients_nothing_of_its_transaction() -> None:
+    async def order(item: str, response: Response) -> dict[str, str]:
+        return {"item": item}
+
+    described = []
+    for handler in (order, idempotent(order)):
+        app = FastAPI()
+        app.post("/orders")(handler)
+        described.append(app.openapi())
+    assert described[0] == described[1]
 
 
 def test_only_an_async_handler_can_be_idempotent() -> None:

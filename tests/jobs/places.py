@@ -61,6 +61,8 @@ class JobPlace:
             "database_name": self.database_url,
             "redis_url": self.redis_url,
             "embedded_worker": True,
+            "rate_limit_requests": 1_000_000,
+            "rate_limit_auth_requests": 1_000_000,
             **self.settings,
             **settings,
         }

@@ -109,6 +109,10 @@ async def test_scripts_of_other_pages_may_not_read_mails() -> None:
                 answer = await client.get(path, headers={"Origin": origin})
                 assert answer.status_code == 403
                 assert "canary" not in answer.text
+        # A name of another site that leads to this machine (DNS rebinding): its page is of one origin with the answer.
+        for headers in ({"Host": "evil.example"}, {"Host": "evil.example", "Origin": "http://evil.example"}):
+            for path in ("/dev/mail", "/dev/mail.json"):
+                assert (await client.get(path, headers=headers)).status_code == 403
         assert (await client.get("/dev/mail", headers={"Origin": "http://testserver"})).status_code == 200
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app_kernel import ServiceConfig
 from app_kernel.metrics import RequestFigures
-from app_kernel.rate_limit import memory, shared, window
+from app_kernel.rate_limit import accepted_keys, memory, shared, window
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "howto" / "limit-requests.md").read_text()
@@ -45,4 +45,5 @@ def test_the_figures_on_the_page_are_those_of_the_code() -> None:
     assert f"at most {window.SLOTS + 2:,} entries" in PAGE
     assert f"above {window.SLOTS} " in PAGE
     assert f"longer than {shared.HIT_SECONDS * 1000:.0f} ms" in PAGE
+    assert PAGE.count(f"{accepted_keys.REMEMBER:.0f} seconds") >= 3
     assert shared.HIT_SECONDS + shared.TURN_SECONDS * shared.LEAST_TURNS <= 0.05

@@ -236,6 +236,86 @@ async def test_a_redis_that_was_emptied_or_lost_the_script_is_asked_all_the_same
     assert [each.remaining for each in told if each] == [6, 5, 6]
 
 
+@pytest.mark.parametrize("limit", [0, -1, -(10**9)])
+async def test_a_limit_of_nothing_allows_nothing_and_costs_nobody_anything(server: OwnRedis, limit: int) -> None:
+    for redis_url in (None, server.url):
+        async with serving(router, redis_url=redis_url) as client:
+            limiter = client.kernel.port(RateLimiter)
+            told = [await limiter.hit("mails:0", limit, 60) for _ in range(3)]
+            assert told == [Allowance(False, limit, 60, 0, 60.0)] * 3
+            assert (await limiter.hit("user:ada", 5, 60)).remaining == 4
+            for window in (0, -1):
+                with pytest.raises(ValueError, match="at least 1 second"):
+                    await limiter.hit("mails:0", 5, window)
+            if redis_url is not None:
+                assert not limiter._shared.is_away
+                assert await client.kernel.redis.exists(f"{client.kernel.name}:rate_limit:60:mails:0") == 0
+
+
+ODD_HITS = {
+    "surrogate": ("user:\ud800", 5, 60),
+    "empty": ("", 5, 60),
+    "binary": ("\0\n\xff", 5, 60),
+    "endless": ("user:endless", 10**30, 10**30),
+    "yes": ("user:yes", True, True),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_HITS)
+async def test_no_bucket_takes_redis_away_from_the_others(server: OwnRedis, odd: str) -> None:
+    bucket, limit, window = ODD_HITS[odd]
+    redis = create_redis(server.url, "odd")
+    told: list[Exception | None] = []
+    limiter = SharedLimiter(redis, f"test:{new_id()}:", told.append)
+    await limiter.connect()
+    answers = await asyncio.gather(
+        limiter.hit("user:ada", 7, 60), limiter.hit(bucket, limit, window), limiter.hit("user:ada", 7, 60)
+    )
+    await limiter.close()
+    await redis.aclose()
+    assert told == []
+    assert all(answer is not None and answer.allowed for answer in answers)
+    assert [answer.remaining for answer in answers[::2] if answer] == [6, 5]
+
+
+@pytest.mark.parametrize("rubbish", ["a text", "another list", "a set"])
+async def test_a_key_that_something_else_has_written_is_counted_anew_and_is_no_outage(
+    server: OwnRedis, rubbish: str
+) -> None:
+    redis = create_redis(server.url, "rubbish")
+    told: list[Exception | None] = []
+    limiter = SharedLimiter(redis, prefix := f"test:{new_id()}:", told.append)
+    await limiter.connect()
+    key = f"{prefix}60:user:ada"
+    writes = {"a text": redis.set(key, "x"), "another list": redis.rpush(key, "x", "y"), "a set": redis.sadd(key, "x")}
+    for name, write in writes.items():
+        if name == rubbish:
+            await write
+        else:
+            write.close()
+    answers = await asyncio.gather(*(limiter.hit(name, 7, 60) for name in ("user:bob", "user:ada", "user:ada")))
+    lasts = await redis.pttl(key)
+    await limiter.close()
+    await redis.aclose()
+    assert told == []
+    assert [answer.remaining for answer in answers if answer] == [6, 6, 5]
+    assert 0 < lasts <= 61_001
+
+
+async def test_a_redis_that_takes_no_writes_is_an_outage(server: OwnRedis) -> None:
+    redis = create_redis(server.url, "replica")
+    told: list[Exception | None] = []
+    limiter = SharedLimiter(redis, f"test:{new_id()}:", told.append)
+    await limiter.connect()
+    await redis.replicaof("127.0.0.1", 1)
+    answers = [await limiter.hit("user:ada", 7, 60) for _ in range(2)]
+    await limiter.close()
+    await redis.replicaof("NO", "ONE")
+    await redis.aclose()
+    assert answers == [None, None]
+    assert [type(error).__name__ for error in told] == ["ReadOnlyError"]
+
+
 async def test_a_service_that_stops_in_an_outage_leaves_nothing_running(server: OwnRedis) -> None:
     async with serving(router, redis_url=server.url, rate_limit_anonymous=5) as client:
         server.pause(signal.SIGSTOP)

@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 from app_kernel import UserIdentity, get_current_user
 from app_kernel.core.limits import limit_of
 from app_kernel.rate_limit import no_rate_limit, rate_limit
+from app_kernel.rate_limit.route_limits import RouteLimits
 from app_kernel.testing import kernel_client
 from tests.rate_limit.places import from_address, left, serving
 from tests.small_service import call, http_scope, small_app
@@ -171,6 +172,40 @@ async def test_routes_that_were_added_after_the_service_was_made_have_their_limi
             return "later"
 
         assert await statuses(client, "/later", 2) == [200, 429]
+
+
+async def test_routes_that_were_added_later_inside_a_router_or_a_mount_have_their_limits() -> None:
+    inner, outer, sub, deep = APIRouter(prefix="/in"), APIRouter(prefix="/out"), FastAPI(), APIRouter(prefix="/deep")
+
+    @inner.get("/first")
+    async def first() -> str:
+        return "first"
+
+    outer.include_router(inner)
+    app = small_app(outer)
+    sub.include_router(deep)
+    app.mount("/sub", sub)
+    async with kernel_client(app) as client:
+        assert await statuses(client, "/out/in/first", 2) == [200, 200]
+        for router, path in ((inner, "/out/in/late"), (sub, "/sub/late"), (deep, "/sub/deep/late")):
+
+            @router.get("/late")
+            @rate_limit(1)
+            async def late() -> str:
+                return "late"
+
+            assert await statuses(client, path, 3) == [200, 429, 429], path
+
+
+async def test_routes_are_read_again_only_when_there_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    known = RouteLimits.__init__
+    monkeypatch.setattr(RouteLimits, "__init__", lambda self, routes: (read.append(1), known(self, routes))[1])
+    async with serving(reports()) as client:
+        await statuses(client, "/reports/latest", 3)
+        times = len(read)
+        await statuses(client, "/reports/latest", 5)
+        assert times == len(read) <= 3
 
 
 async def test_the_service_below_a_root_path_finds_its_routes() -> None:

@@ -199,3 +199,35 @@ async def test_nothing_a_key_did_is_seen_by_the_next_request_of_the_same_task(se
 
     expected = [(200, "w1"), (401, None), (200, None), (200, "w1")]
     assert await asyncio.gather(*(in_one_task() for _ in range(5))) == [expected] * 5
+
+
+@pytest.mark.acceptance("AK3")
+async def test_a_key_for_a_workspace_is_not_accepted_where_the_request_names_another():
+    """The handler of a route may trust its path; its owner may well be a member of both."""
+    router = APIRouter()
+
+    @router.get("/workspaces/{workspace_id}/things")
+    async def in_path(workspace_id: str, auth: Auth = Depends(get_auth)) -> str:
+        return workspace_id
+
+    async with serving("sqlite://:memory:", routers=[router]) as service:
+        ada = await service.user()
+        service.workspaces.members |= {("mine", ada.id): "owner", ("theirs", ada.id): "owner"}
+        bound = await create_api_key(service.db, ada.id, "mine", name="CI")
+        free = await create_api_key(service.db, ada.id, name="CI")
+        other = [("X-Workspace-ID", "theirs")]
+        refused = [
+            await service.call("GET", "/workspaces/theirs/things", bound["key"]),
+            await service.call("GET", "/workspaces/mine/things?workspace_id=theirs", bound["key"]),
+            await service.call("GET", "/whoami?workspace_id=mine&workspace_id=theirs", bound["key"]),
+            await service.call("GET", "/whoami", bound["key"], headers=other),
+            await service.call("GET", "/whoami", bound["key"], headers=[("X-Workspace-ID", "mine"), *other]),
+            await service.call("GET", "/workspaces/%20mine/things", bound["key"]),
+            await service.call("GET", "/whoami?workspace_id=", bound["key"]),
+        ]
+        assert [answer.status_code for answer in refused] == [404] * 7
+        assert {answer.json()["detail"] for answer in refused} == {"There is no such workspace."}
+        mine = [("X-Workspace-ID", "mine")]
+        for path in ("/workspaces/mine/things?workspace_id=mine", "/whoami"):
+            assert await service.status(bound["key"], path, headers=mine) == 200
+        assert await service.status(free["key"], "/workspaces/theirs/things", headers=mine) == 200

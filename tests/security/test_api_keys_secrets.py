@@ -13,10 +13,18 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from app_kernel.api_keys import create_api_key, looks_like_api_key, revoke_api_key, store, wrong_keys
+from app_kernel.api_keys import (
+    create_api_key,
+    looks_like_api_key,
+    rename_api_key,
+    revoke_api_key,
+    store,
+    wrong_keys,
+)
 from app_kernel.api_keys.key_text import ALPHABET, checksum_of, make_key
 from app_kernel.api_keys.tables import API_KEYS, USES
 from app_kernel.api_keys.wrong_keys import LIMIT
+from app_kernel.auth import set_role
 from app_kernel.core.context import Context, in_context
 from app_kernel.core.errors import InvalidToken, RateLimited
 from app_kernel.db import get_db_connection
@@ -256,6 +264,46 @@ async def test_addresses_of_one_subscriber_count_together_and_are_remembered_in_
             with in_context(context), pytest.raises((InvalidToken, RateLimited)):
                 await small.live.check("sk_live_wrong", nowhere)
     assert len(small.live._wrong._held_back) == 5
+
+
+@pytest.mark.acceptance("AK2")
+async def test_a_key_that_was_accepted_is_not_held_back_with_its_address_whatever_changes(small):
+    ada = await small.user(role="admin")
+    key = await create_api_key(small.db, ada.id, name="CI")
+    assert await small.status(key["key"]) == 200
+    for _ in range(LIMIT):
+        assert await small.status(make_key()) == 401
+    assert await small.status(make_key()) == 429
+    await rename_api_key(small.db, key["id"], "another name")
+    assert await small.status(key["key"]) == 200
+    await set_role(small.db, ada.id, "user")
+    assert await small.status(key["key"]) == 200
+
+
+@pytest.mark.acceptance("AK2")
+async def test_an_ended_key_that_is_still_sent_holds_back_itself_and_nobody_else(small, monkeypatch):
+    """A forgotten job behind an address must not shut out all others there; nor does it cost a look each time."""
+    ada = await small.user()
+    ended = await create_api_key(small.db, ada.id, name="old job")
+    expiring = await create_api_key(small.db, ada.id, name="older job", expires_in_days=1)
+    small.client.clock.advance(86_401)
+    await revoke_api_key(small.db, ended["id"])
+    looks, find = [], store.find_key
+
+    async def counting(db, prefix):
+        looks.append(prefix)
+        return await find(db, prefix)
+
+    monkeypatch.setattr(store, "find_key", counting)
+    for key in (ended["key"], expiring["key"]):
+        looks.clear()
+        assert [await small.status(key) for _ in range(LIMIT + 20)] == [401] * LIMIT + [429] * 20
+        assert len(looks) <= LIMIT + 1
+        assert await small.status(key, address="203.0.113.1") == 401
+    assert small.names().count("api_key.refused") == 2 * (LIMIT + 1) + 2
+    fresh = await create_api_key(small.db, ada.id, name="new job")
+    assert await small.status(fresh["key"]) == 200
+    assert await small.status(make_key()) == 401
 
 
 @pytest.mark.acceptance("AK2")

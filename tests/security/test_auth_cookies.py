@@ -7,10 +7,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import APIRouter, Depends, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
 
 from app_kernel import create_service
 from app_kernel.auth import get_current_user, get_current_user_optional
+from app_kernel.auth.issuer import Issuer
 from app_kernel.core import clock
 from tests.auth.serving import EMAIL, PASSWORD, SECRET, Postbox, Service, serving, settings_of
 from tests.conformance.backends import Place
@@ -175,6 +176,38 @@ async def snapshot(service: Service) -> list[Any]:
     return [await service.db.privileged.find_entities(table, order_by="[id]") for table in tables]
 
 
+async def test_the_refresh_cookie_goes_where_browsers_see_the_routes(tmp_path):
+    """Behind a proxy that strips a prefix, as public_url says it, and under a mount."""
+    async with serving(tmp_path / "app.db", public_url="https://example.com/backend") as service:
+        answer = await service.call(
+            "POST", "/auth/register", json={"email": EMAIL, "password": PASSWORD, "cookie": True}
+        )
+        assert "Path=/backend/auth;" in answer.headers["set-cookie"]
+    async with serving(tmp_path / "mounted.db") as service:
+        outer = FastAPI()
+        outer.mount("/inner", service.app)
+        transport = httpx2.ASGITransport(app=outer)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            body = {"email": EMAIL, "password": PASSWORD, "cookie": True}
+            made = await client.post("/inner/auth/register", json=body)
+            assert "Path=/inner/auth;" in made.headers["set-cookie"]
+            headers = {"X-CSRF-Token": made.json()["csrf_token"]}
+            assert (await client.post("/inner/auth/refresh", headers=headers)).status_code == 200
+
+
+async def test_a_reloaded_page_goes_on_after_its_access_token_ran_out(tmp_path):
+    async with serving(tmp_path / "app.db", jwt_expiry_hours=1) as service, service.client() as page:
+        made = await page.post("/auth/register", json={"email": EMAIL, "password": PASSWORD, "cookie": True})
+        page.cookies.delete(service.kernel.port(Issuer).cookies.session)  # as browsers do after Max-Age
+        token = (await page.get("/auth/csrf")).json()["csrf_token"]
+        assert token == made.json()["csrf_token"]
+        assert (await page.post("/auth/logout")).status_code == 403
+        assert (await page.post("/auth/refresh", headers={"X-CSRF-Token": token})).status_code == 200
+        page.cookies.delete(service.kernel.port(Issuer).cookies.session)
+        assert (await page.post("/auth/logout", headers={"X-CSRF-Token": token})).status_code == 204
+        assert (await page.get("/auth/csrf")).status_code == 401
+
+
 async def test_without_this_sessions_csrf_token_nothing_changes(service):
     ada, eve = await browser(service), await browser(service, EVE)
     session = (await ada.send("GET", "/auth/sessions")).json()[0]["id"]
@@ -209,11 +242,11 @@ async def test_without_this_sessions_csrf_token_nothing_changes(service):
 FOREIGN = (
     EVIL,
     "null",
-    "http://service.evil.example",
+    "http://testserver.evil.example",
     "http://evil.example/service",
     "https://app.example.com.evil.example",
     "http://[",
-    "http://service:81",
+    "http://testserver:81",
     "",
     "https://app.example.com:8443",
     "file://",
@@ -233,7 +266,7 @@ async def test_a_page_of_another_origin_changes_nothing_even_with_the_token(ligh
             assert answer.status_code == 403, (origin, path)
             assert not answer.headers.get_list("set-cookie")
     assert await snapshot(light) == before
-    for own in ("http://service", "https://service", "https://app.example.com"):
+    for own in ("http://testserver", "https://testserver", "https://app.example.com"):
         assert (await ada.send("POST", "/things", headers={"Origin": own})).status_code == 200, own
 
 
@@ -319,9 +352,9 @@ async def open_socket(service: Service, headers: list[tuple[str, str]]) -> list[
         "raw_path": b"/live",
         "query_string": b"",
         "scheme": "ws",
-        "headers": [(b"host", b"service"), *((name.encode(), value.encode()) for name, value in headers)],
+        "headers": [(b"host", b"testserver"), *((name.encode(), value.encode()) for name, value in headers)],
         "client": ("192.0.2.1", 40000),
-        "server": ("service", 80),
+        "server": ("testserver", 80),
         "subprotocols": [],
         "state": {},
         "extensions": {},
@@ -336,7 +369,7 @@ async def test_a_websocket_opens_with_cookies_from_an_own_page_only(light):
     for origins in ([EVIL], ["null"], [], ["http://["]):
         sent = await open_socket(light, [cookie, *(("origin", origin) for origin in origins)])
         assert "websocket.accept" not in [message["type"] for message in sent], origins
-    for origin in ("http://service", "https://app.example.com"):
+    for origin in ("http://testserver", "https://app.example.com"):
         sent = await open_socket(light, [cookie, ("origin", origin)])
         assert [message["type"] for message in sent][:2] == ["websocket.accept", "websocket.send"], origin
     token = (await light.sign_in()).json()["access_token"]

@@ -279,6 +279,17 @@ async def test_a_new_and_an_existing_address_register_alike(strict, monkeypatch)
 
 
 @pytest.mark.acceptance("AU8")
+async def test_who_asks_for_a_link_does_not_see_its_job(strict):
+    """How long it took would tell whether there is an account."""
+    await create_user(strict.db, EMAIL, PASSWORD, email_verified=True)
+    token = (await strict.sign_in()).json()["access_token"]
+    for path in ("forgot-password", "resend-verification"):
+        assert (await strict.post(path, token, email=EMAIL)).status_code == 202
+    assert (await strict.call("GET", "/jobs", token)).json()["jobs"] == []
+    assert len(await strict.mails()) == 1
+
+
+@pytest.mark.acceptance("AU8")
 async def test_no_username_is_taken_or_left_free_by_a_sign_up_that_waits_for_a_mail(strict):
     """Else a second sign-up under that username would tell whether the first one's address had an account."""
     await create_user(strict.db, EMAIL, PASSWORD, email_verified=True)
@@ -315,7 +326,10 @@ async def test_a_change_to_a_taken_address_is_answered_as_one_to_a_free_one(serv
     ]
 
 
-HOSTS = ["evil.example", "evil.example:80", "localhost.evil.example", "localhost@evil.example", "[", "", "[::1"]
+HOSTS = [
+    "evil.example", "evil.example:80", "localhost.evil.example", "localhost@evil.example", "evil.example@localhost",
+    "evil.example\\@localhost", "localhost/../x", "[", "", "[::1",
+]  # fmt: skip
 
 
 async def test_the_host_of_a_request_decides_no_link(tmp_path):

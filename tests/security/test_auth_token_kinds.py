@@ -149,7 +149,7 @@ async def places(place: Place) -> AsyncIterator[Places]:
         metrics_token=METRICS_TOKEN,
         oauth_providers=github,
         oauth_redirect_urls=[PAGE],
-        public_url="http://service",
+        public_url="http://testserver",
     ) as service:
         places = Places(service)
         await places.make()

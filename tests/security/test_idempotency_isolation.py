@@ -140,11 +140,14 @@ async def test_cookies_credentials_and_the_request_id_are_never_kept(service: Se
 
 
 @pytest.mark.acceptance("RL5")
-async def test_an_answer_that_says_no_store_is_never_kept(service: Service) -> None:
-    assert (await service.post("/secret", "user:ada", "k")).json() == {"token": "once-only"}
+@pytest.mark.parametrize("path", ["/secret", "/secret-by-exchange"])
+async def test_an_answer_that_says_no_store_is_never_kept(service: Service, path: str) -> None:
+    first = await service.post(path, "user:ada", "k")
+    assert first.json() == {"token": "once-only"}
+    assert "no-store" in first.headers["cache-control"]
     assert await kept(service) == [{"state": "done"}]
-    again = await service.post("/secret", "user:ada", "k")
-    assert (again.status_code, service.shop.ran["secret"]) == (409, 1)
+    again = await service.post(path, "user:ada", "k")
+    assert (again.status_code, service.shop.ran[path.strip("/")]) == (409, 1)
     assert "once-only" not in again.text
 
 

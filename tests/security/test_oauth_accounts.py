@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app_kernel.auth import accounts
 from app_kernel.core.clock import frozen, now
 from app_kernel.core.events import OwnershipProven, SecurityEvent
 from tests.oauth.conftest import Serve
@@ -192,6 +193,24 @@ async def test_a_link_that_was_begun_before_the_session_ended_is_not_made(light:
     answer = await browser.come_back(url)
     assert answer.status_code == 400, answer.text
     assert await light.links() == []
+
+
+@pytest.mark.acceptance("OA5")
+async def test_a_session_that_ended_elsewhere_links_nothing_while_it_is_remembered(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process learns of the end when it reads again: within a second, which is too late for a link."""
+    monkeypatch.setattr(accounts, "forget_user", lambda user_id: None)
+    with frozen(now()):
+        ada = await service.sign_up(EMAIL)
+        browser, headers = service.browser(), bearer(ada["access_token"])
+        started = await browser.http.post("/auth/oauth/stub/link", json={"password": PASSWORD}, headers=headers)
+        url = await browser.at_provider(started)
+        assert (await service.client.post("/auth/logout-all", headers=headers)).status_code == 204
+        assert (await service.client.get("/auth/me", headers=headers)).status_code == 200
+        answer = await browser.come_back(url)
+    assert answer.status_code == 400, answer.text
+    assert await service.links() == []
 
 
 @pytest.mark.acceptance("OA6")

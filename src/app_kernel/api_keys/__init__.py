@@ -18,6 +18,7 @@ from app_kernel.api_keys.keys import (
     list_api_keys,
     rename_api_key,
     revoke_api_key,
+    revoke_api_keys,
     rotate_api_key,
 )
 from app_kernel.api_keys.tables import TABLES
@@ -35,5 +36,6 @@ __all__ = [
     "rename_api_key",
     "require_scope",
     "revoke_api_key",
+    "revoke_api_keys",
     "rotate_api_key",
 ]

@@ -14,12 +14,12 @@ from app_kernel.api_keys.live import LiveKeys
 from app_kernel.api_keys.scopes import EVERYTHING, granted_to, is_scope
 from app_kernel.core import deps, identity
 from app_kernel.core.context import current_context
-from app_kernel.core.errors import InvalidToken, NoRunningKernel, NotAuthenticated, RateLimited
+from app_kernel.core.errors import InvalidToken, NoRunningKernel, NotAuthenticated, RateLimited, WorkspaceNotFound
 from app_kernel.core.events import RequestLimited
 from app_kernel.core.exchange import exchange_of
 from app_kernel.core.identity import UserIdentity
 from app_kernel.core.kernel import Kernel
-from app_kernel.core.limits import limit_headers, limit_of, whole_seconds
+from app_kernel.core.limits import is_counted_for, limit_headers, limit_of, whole_seconds
 from app_kernel.core.ports import RateLimiter
 
 GetUser = Callable[[HTTPConnection], Awaitable[UserIdentity | None] | UserIdentity | None]
@@ -76,6 +76,9 @@ class CombinedAuth(SecurityBase):
             auth = await live.check(key, self._open_db)
             await _count_request(kernel, request, auth)
             accepted[self._open_db] = auth
+        if auth.workspace_id is not None and _workspaces_named(request) - {auth.workspace_id}:
+            # As for outsiders: whether there is such a workspace is no business of this key's holder.
+            raise WorkspaceNotFound
         context.actor_id, context.api_key_id = auth.user_id, auth.key_id
         if auth.workspace_id is not None:
             context.workspace_id = auth.workspace_id
@@ -88,7 +91,9 @@ def create_combined_auth(get_db_connection: OpenDb, get_current_user: GetUser) -
     Keys are looked up through `get_db_connection`, which opens a context with a database handle; users come from
     `get_current_user`, which is called with the request, plain or async. A key counts as its owner: rows that the route
     saves carry the owner as `created_by`. Answers 401 without a credential, with one that is not accepted, and with
-    two; 429 with too many wrong keys from one address, or too many requests of one owner.
+    two; 429 with too many wrong keys from one address, or too many requests of one owner. A key for a workspace is good
+    for this one only: where the path parameter or query parameter `workspace_id`, or the header `X-Workspace-ID`, names
+    another one, the answer is 404.
     """
     return CombinedAuth(get_db_connection, get_current_user)
 
@@ -106,11 +111,16 @@ def require_scope(scope: str) -> CombinedAuth:
 async def _count_request(kernel: Kernel, request: HTTPConnection, auth: Auth) -> None:
     """Counts a request against the limit of the key's owner, as the owner's own; raises RateLimited at its end.
 
-    A route with a limit of its own counts nowhere else: the layer of rate limits has counted it by address.
+    A route with a limit of its own counts nowhere else: the layer of rate limits has counted it by address. Nor is one
+    counted twice that this layer knew to be the owner's.
     """
     config = kernel.config
     limiter = kernel.find_port(RateLimiter)  # type: ignore[type-abstract]  # a port is asked for by its protocol
-    if limiter is None or limit_of(request.scope.get("endpoint")) is not None:
+    if (
+        limiter is None
+        or limit_of(request.scope.get("endpoint")) is not None
+        or is_counted_for(request.scope, auth.user_id)
+    ):
         return
     allowance = await limiter.hit(f"user:{auth.user_id}", config.rate_limit_requests, config.rate_limit_window)
     if request.scope["type"] == "http":
@@ -120,6 +130,13 @@ async def _count_request(kernel: Kernel, request: HTTPConnection, auth: Auth) ->
     if not allowance.allowed:
         await kernel.emit(RequestLimited("default"))
         raise RateLimited(whole_seconds(allowance.reset_after))
+
+
+def _workspaces_named(request: HTTPConnection) -> set[str]:
+    """Every workspace that the path, the query or the header of a request names."""
+    named = {*request.query_params.getlist("workspace_id"), *request.headers.getlist("x-workspace-id")}
+    in_path = request.path_params.get("workspace_id")
+    return named if in_path is None else {*named, str(in_path)}
 
 
 def _key_of(request: HTTPConnection) -> str | None:

@@ -1,7 +1,7 @@
 """Making, listing, rotating and revoking keys, from routes, jobs and start-up code alike."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,6 +35,7 @@ MAX_LIVE = 100
 """Live keys a user may have; those that were rotated and still overlap come on top, as many again at most."""
 
 Row = dict[str, Any]
+Check = Callable[[], Awaitable[None]]
 
 _unprintable = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 _SHOWN = (
@@ -51,12 +52,14 @@ async def create_api_key(
     name: str,
     scopes: Sequence[str] | None = None,
     expires_in_days: int | None = None,
+    check: Check | None = None,
 ) -> Row:
     """Makes a key for a user and returns it with the plaintext under `key`, which nobody can get again.
 
     `scopes` left out is all that the owner may do, now and later; an empty list is nothing. With `workspace_id` the key
     is for this workspace, of which the owner must be a member. It is accepted for `expires_in_days` days of 24 hours
-    (1 to 3650), or until it is revoked.
+    (1 to 3650), or until it is revoked. `check` is called first in the transaction that adds the key; what it raises
+    keeps the key from being made.
     Raises InvalidApiKeyRequest for what no key can have, MissingScope for scopes that the owner does not have,
     PermissionDenied for a workspace of others, a deactivated owner, and a request that came with a key itself, and
     AccountNotFound. It needs a running service.
@@ -71,15 +74,14 @@ async def create_api_key(
         "workspace_id": workspace_id,
     }
     await db.privileged.ensure_tables(TABLES)
-    owner = await _require_owner(kernel, db, user_id, workspace_id)
-    missing = beyond(asked or (), granted_to(owner.role, kernel.config.role_scopes), owner.role)
-    if missing:
-        raise missing_scope(*missing)
-    made = await _insert(kernel, db, {**values, "user_id": user_id})
-    if await store.count_live(db, user_id, with_replaced=False) > MAX_LIVE:
-        # Counted afterwards, so that requests at the same time cannot get past the limit together.
-        await store.delete_keys(db, [made["id"]])
-        raise InvalidApiKeyRequest(f"A user has at most {MAX_LIVE} live API keys; revoke one first.")
+    async with db.transaction():
+        owner = await _hold_owner(kernel, db, user_id, workspace_id, check)
+        missing = beyond(asked or (), granted_to(owner.role, kernel.config.role_scopes), owner.role)
+        if missing:
+            raise missing_scope(*missing)
+        if await store.count_live(db, user_id, replaced=False) >= MAX_LIVE:
+            raise InvalidApiKeyRequest(f"A user has at most {MAX_LIVE} live API keys; revoke one first.")
+        made = await _insert(kernel, db, {**values, "user_id": user_id})
     detail = {"scopes": made["scopes"], "workspace_id": workspace_id, "expires_at": _text(made["expires_at"])}
     await _emit(kernel, "api_key.created", made, **detail)
     return made
@@ -126,12 +128,22 @@ async def revoke_api_key(db: EntityStore, key_id: str) -> bool:
     return True
 
 
-async def rotate_api_key(db: EntityStore, key_id: str, *, overlap_hours: int = 24) -> Row:
+async def revoke_api_keys(db: EntityStore, user_id: str) -> int:
+    """Ends every live key of a user, as `revoke_api_key` does; returns how many there were."""
+    ended = 0
+    while live := await store.list_live(db, user_id):
+        for row in live:
+            ended += await revoke_api_key(db, row["id"])
+    return ended
+
+
+async def rotate_api_key(db: EntityStore, key_id: str, *, overlap_hours: int = 24, check: Check | None = None) -> Row:
     """Makes a new key with the name, scopes, workspace and lifetime of this one, and returns it as `create_api_key`.
 
-    The old one is accepted for `overlap_hours` more (0 to 720), at most until it would have ended anyway. Raises
-    ApiKeyNotFound; InvalidApiKeyRequest for a key that has ended or was rotated before; PermissionDenied when its owner
-    may have no keys now; VersionConflict when somebody changed it at the same time.
+    The old one is accepted for `overlap_hours` more (0 to 720), at most until it would have ended anyway. `check` is
+    called first in the transaction that adds the key, as by `create_api_key`. Raises ApiKeyNotFound;
+    InvalidApiKeyRequest for a key that has ended or was rotated before; PermissionDenied when its owner may have no
+    keys now; VersionConflict when somebody changed it at the same time.
     """
     kernel = current_kernel()
     _refuse_keys()
@@ -140,13 +152,13 @@ async def rotate_api_key(db: EntityStore, key_id: str, *, overlap_hours: int = 2
     if row is None:
         raise ApiKeyNotFound
     _refuse_ended(row)
-    await _require_owner(kernel, db, row["user_id"], row["workspace_id"])
-    if await store.count_live(db, row["user_id"], with_replaced=True) >= 2 * MAX_LIVE:
-        raise InvalidApiKeyRequest("Too many rotated keys are still accepted; revoke one first.")
     end = clock.now() + timedelta(hours=hours)
     end = end if row["expires_at"] is None else min(end, row["expires_at"])
     kept = ("name", "scopes", "workspace_id", "expires_in_days", "user_id")
     async with db.transaction():
+        await _hold_owner(kernel, db, row["user_id"], row["workspace_id"], check)
+        if hours and await store.count_live(db, row["user_id"], replaced=True) >= MAX_LIVE:
+            raise InvalidApiKeyRequest("Too many rotated keys are still accepted; revoke one first.")
         made = await _insert(kernel, db, {field: row[field] for field in kept})
         await store.change_key(db, row, {"expires_at": end, "replaced_by": made["id"]})
     _forget(db, key_id)
@@ -176,11 +188,20 @@ async def _insert(kernel: Kernel, db: EntityStore, values: Mapping[str, Any]) ->
     return {**_shown(row, None), "key": key}
 
 
-async def _require_owner(kernel: Kernel, db: EntityStore, user_id: str, workspace_id: str | None) -> UserIdentity:
-    """The owner; raises AccountNotFound, and PermissionDenied for one who may have no key, or none for a workspace."""
+async def _hold_owner(
+    kernel: Kernel, db: EntityStore, user_id: str, workspace_id: str | None, check: Check | None
+) -> UserIdentity:
+    """The owner, for whom nobody else makes a key before the open transaction ends.
+
+    Raises AccountNotFound, PermissionDenied for one who may have no key, or none for a workspace, and what `check`
+    raises.
+    """
     accounts = kernel.find_port(Accounts)  # type: ignore[type-abstract]  # a port is asked for by its protocol
     if accounts is None:
         raise InvalidApiKeyRequest("This service has no accounts (auth_enabled is off), so nobody can own an API key.")
+    if check is not None:
+        await check()
+    await accounts.hold_account(db, user_id)
     owner = await accounts.get_user(db, user_id)
     if owner is None:
         raise AccountNotFound

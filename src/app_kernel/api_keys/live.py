@@ -34,7 +34,7 @@ REFUSED = "The API key is invalid, expired or revoked."
 _NO_HASH = "0" * 64
 _everywhere: "WeakSet[LiveKeys]" = WeakSet()
 
-Place = tuple[OpenDb, bytes]
+Place = tuple[OpenDb, str]
 """Where a key is kept, and its SHA-256: the plaintext is not."""
 
 
@@ -58,6 +58,8 @@ class LiveKeys:
         self._ring = key_ring(kernel.config)
         self._wrong = WrongKeys(kernel)
         self._known: dict[Place, _Known] = {}
+        self._genuine: dict[Place, None] = {}
+        """Keys of ours, live or not, whatever is to be read again: who sends one of them does not guess."""
         self._loading: dict[Place, asyncio.Task[_Known]] = {}
         _everywhere.add(self)
 
@@ -67,17 +69,17 @@ class LiveKeys:
         Raises InvalidToken for a key that is not accepted, RateLimited when too many of those came from the address
         of the running request, and Unavailable when the database cannot tell.
         """
-        place = (open_db, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+        place = (open_db, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
         known = self._known.get(place)
         # Both bounds, so that a clock which moved back does not keep an answer for ever.
         if known is None or not 0 <= clock.monotonic() - known.read_at < REMEMBER:
-            known = await self._look_up(place, text, is_new=known is None)
+            known = await self._look_up(place, text)
         if known.auth is None or known.key_id is None:
-            await self._refuse(known.reason, known)
+            await self._refuse(known.reason, known, place)
             raise InvalidToken(REFUSED)
         if known.expires_at is not None and known.expires_at <= clock.now():
             self._known.pop(place, None)
-            await self._refuse("expired", known)
+            await self._refuse("expired", known, place)
             raise InvalidToken(REFUSED)
         self.uses.note(open_db, known.key_id)
         return known.auth
@@ -90,27 +92,37 @@ class LiveKeys:
         # A read under way may have seen the old row: it answers those who wait for it and is not kept.
         self._loading.clear()
 
-    async def _look_up(self, place: Place, text: str, *, is_new: bool) -> _Known:
-        if is_new:
-            if not looks_like_api_key(text):
-                await self._refuse("malformed", None)
-                raise InvalidToken(REFUSED)
-            # A key that was accepted here before is looked up even where others at its address guess.
-            self._wrong.check(current_context().address)
+    async def _look_up(self, place: Place, text: str) -> _Known:
+        address = current_context().address
+        if place in self._genuine:
+            # A key of ours is looked up even where others at its address guess.
+            await self._wrong.check(address, place[1])
+        elif looks_like_api_key(text):
+            await self._wrong.check(address)
+        else:
+            await self._refuse("malformed", None, place)
+            raise InvalidToken(REFUSED)
         known = await self._read(place, text)
         if known.auth is None:
             self._known.pop(place, None)
+        if known.key_id is None:
+            self._genuine.pop(place, None)
+        elif place not in self._genuine:
+            _make_room(self._genuine)
+            self._genuine[place] = None
         return known
 
-    async def _refuse(self, reason: str, known: _Known | None) -> None:
+    async def _refuse(self, reason: str, known: _Known | None, place: Place) -> None:
         """Counts a wrong key, and says so unless there were too many from its address already."""
         address = current_context().address
-        self._wrong.check(address)
+        # The key is told apart by its hash: nobody learns it from where hits are counted.
+        ended = place[1] if known is not None and known.key_id is not None else None
+        await self._wrong.check(address, ended)
         detail = {"reason": reason} if known is None else {"reason": reason, "key_id": known.key_id}
         await self._kernel.emit(
             SecurityEvent("api_key.refused", None if known is None else known.user_id, address, detail)
         )
-        await self._wrong.count(address)
+        await self._wrong.count(address, ended)
 
     async def _read(self, place: Place, text: str) -> _Known:
         """Reads a key once for all who ask at the same time."""
@@ -164,9 +176,13 @@ class LiveKeys:
         if current:
             del self._loading[place]
         if not task.cancelled() and task.exception() is None and current and task.result().auth is not None:
-            if len(self._known) >= CAPACITY:
-                self._known.pop(next(iter(self._known)))
+            _make_room(self._known)
             self._known[place] = task.result()
+
+
+def _make_room(remembered: dict[Place, Any]) -> None:
+    if len(remembered) >= CAPACITY:
+        remembered.pop(next(iter(remembered)))
 
 
 def forget(*, key_id: str | None = None, user_id: str | None = None) -> None:

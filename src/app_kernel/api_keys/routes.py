@@ -2,14 +2,16 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Request
 
 from app_kernel.api_keys.keys import (
+    Check,
     create_api_key,
     get_api_key,
     list_api_keys,
     rename_api_key,
     revoke_api_key,
+    revoke_api_keys,
     rotate_api_key,
 )
 from app_kernel.api_keys.schemas import (
@@ -18,18 +20,13 @@ from app_kernel.api_keys.schemas import (
     NewApiKeyAnswer,
     RenameRequest,
     RotateRequest,
-    problem,
 )
-from app_kernel.core.deps import db_connection
+from app_kernel.core.current import current_kernel
+from app_kernel.core.deps import db_connection, forbid_storing
 from app_kernel.core.errors import ApiKeyNotFound
 from app_kernel.core.identity import UserIdentity, get_current_user
-from app_kernel.core.ports import EntityStore
-
-
-async def forbid_storing(response: Response) -> None:
-    """Keeps keys out of every cache."""
-    response.headers["Cache-Control"] = "no-store"
-
+from app_kernel.core.ports import Accounts, EntityStore
+from app_kernel.core.problem_docs import problem
 
 Store = Annotated[EntityStore, Depends(db_connection)]
 User = Annotated[UserIdentity, Depends(get_current_user)]
@@ -43,7 +40,17 @@ async def own_key(id: str, user: User, db: Store) -> dict[str, Any]:
     return key
 
 
+async def check_of_session(request: Request, user: User, db: Store) -> Check:
+    """What asks, in the transaction that adds a key, whether the caller's session is still there.
+
+    A key outlives the session that made it. So one that is over, though no longer than a second, must not make one.
+    """
+    accounts = current_kernel().port(Accounts)  # type: ignore[type-abstract]  # a port is asked for by its protocol
+    return lambda: accounts.require_session(request, db, user.id)
+
+
 OwnKey = Annotated[dict[str, Any], Depends(own_key)]
+StillSignedIn = Annotated[Check, Depends(check_of_session)]
 
 _UNAUTHENTICATED = problem("No access token, or one that is invalid, expired or revoked; or an API key.")
 _NOT_FOUND = problem("The caller has no such API key.")
@@ -65,9 +72,9 @@ router = APIRouter(
         422: problem("The name, scopes, lifetime or workspace cannot be used, or there are too many keys."),
     },
 )
-async def post_api_key(data: CreateRequest, user: User, db: Store) -> NewApiKeyAnswer:
+async def post_api_key(data: CreateRequest, user: User, db: Store, check: StillSignedIn) -> NewApiKeyAnswer:
     """Makes a key of the caller's. The answer is the only one that shows it."""
-    made = await create_api_key(db, user.id, **data.model_dump())
+    made = await create_api_key(db, user.id, **data.model_dump(), check=check)
     return NewApiKeyAnswer.model_validate(made)
 
 
@@ -81,6 +88,12 @@ async def get_api_keys(
     """The caller's keys, the newest first, also those that ended."""
     keys = await list_api_keys(db, user.id, limit=limit, offset=offset)
     return [ApiKeyAnswer.model_validate(key) for key in keys]
+
+
+@router.delete("", status_code=204, summary="Revoke all my API keys")
+async def delete_api_keys(user: User, db: Store) -> None:
+    """Ends every key of the caller's from the next request on."""
+    await revoke_api_keys(db, user.id)
 
 
 @router.get("/{id}", summary="Show one of my API keys", responses={404: _NOT_FOUND})
@@ -116,7 +129,9 @@ async def delete_api_key(key: OwnKey, db: Store) -> None:
         422: problem("The key has ended or was rotated before, or the overlap is not 0 to 720 hours."),
     },
 )
-async def post_rotate(key: OwnKey, db: Store, data: Annotated[RotateRequest | None, Body()] = None) -> NewApiKeyAnswer:
+async def post_rotate(
+    key: OwnKey, db: Store, check: StillSignedIn, data: Annotated[RotateRequest | None, Body()] = None
+) -> NewApiKeyAnswer:
     """Makes a new key in the place of this one, which is accepted for some hours more."""
     hours = (data or RotateRequest()).overlap_hours
-    return NewApiKeyAnswer.model_validate(await rotate_api_key(db, key["id"], overlap_hours=hours))
+    return NewApiKeyAnswer.model_validate(await rotate_api_key(db, key["id"], overlap_hours=hours, check=check))

@@ -1,7 +1,7 @@
 """What the routes of API keys take and give. Fields not named here are ignored: owner, hash, dates are the kernel's."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -63,11 +63,3 @@ class NewApiKeyAnswer(ApiKeyAnswer):
     """A new key. `key` is the only time that it is shown."""
 
     key: str = Field(examples=["sk_live_..."])
-
-
-def problem(description: str) -> dict[str, Any]:
-    """The documentation of an error answer (RFC 9457), for `responses=`."""
-    return {
-        "description": description,
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }

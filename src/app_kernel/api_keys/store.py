@@ -13,6 +13,8 @@ Row = dict[str, Any]
 
 KEEP_ENDED = timedelta(days=90)
 """How long a key that was revoked or ran out is still listed."""
+KEEP = 500
+"""How many keys of a user are kept, live ones first; of the others the oldest go before their time."""
 PRUNE = 5
 """Ended keys of a user that making a new one may remove; more than it adds, so the table stays bounded."""
 WRITE_EVERY = timedelta(seconds=60)
@@ -27,11 +29,14 @@ async def insert_key(db: EntityStore, values: Mapping[str, Any]) -> Row:
     async with db.transaction():
         row = await db.privileged.save_entity(API_KEYS, values)
         await db.privileged.save_entity(USES, {"id": row["id"], "last_used_at": None})
-        before = clock.now() - KEEP_ENDED
+        now = clock.now()
+        too_many = await db.privileged.count_entities(API_KEYS, "[user_id] = ?", (row["user_id"],)) > KEEP
+        before = now if too_many else now - KEEP_ENDED
         ended = await db.privileged.find_entities(
             API_KEYS,
             "[user_id] = ? AND ([revoked_at] < ? OR [expires_at] < ?)",
             (row["user_id"], before, before),
+            order_by="[created_at]",
             limit=PRUNE,
         )
         await delete_keys(db, [each["id"] for each in ended])
@@ -56,9 +61,14 @@ async def list_keys(db: EntityStore, user_id: str, limit: int, offset: int) -> l
     )
 
 
-async def count_live(db: EntityStore, user_id: str, *, with_replaced: bool) -> int:
-    """How many keys of a user are accepted now, with those that were rotated and still overlap, or without."""
-    clause = _LIVE if with_replaced else f"{_LIVE} AND [replaced_by] IS NULL"
+async def list_live(db: EntityStore, user_id: str) -> list[Row]:
+    """Some of the keys of a user that are accepted now."""
+    return await db.privileged.find_entities(API_KEYS, _LIVE, (user_id, clock.now()), limit=_PAGE)
+
+
+async def count_live(db: EntityStore, user_id: str, *, replaced: bool) -> int:
+    """How many keys of a user are accepted now: those that were rotated and still overlap, or the others."""
+    clause = f"{_LIVE} AND [replaced_by] IS {'NOT ' if replaced else ''}NULL"
     return await db.privileged.count_entities(API_KEYS, clause, (user_id, clock.now()))
 
 

@@ -18,6 +18,7 @@ from app_kernel.core.errors import (
     AccountError,
     AccountExists,
     AccountNotFound,
+    VersionConflict,
     WeakPassword,
 )
 from app_kernel.core.events import UserDeleted, UserRegistered
@@ -96,9 +97,12 @@ async def deactivate_user(db: EntityStore, user_id: str) -> UserIdentity:
 
     Raises AccountNotFound.
     """
-    identity = await _change(db, user_id, {"is_active": False}, "auth.deactivated")
-    await end_sessions(db, user_id)
-    return identity
+    async with db.transaction():
+        await end_sessions(db, user_id)
+        await _require_row(db, user_id)
+        row = await store.update_user(db, user_id, {"is_active": False})
+    await emit_security("auth.deactivated", user_id)
+    return identity_of(row)
 
 
 async def activate_user(db: EntityStore, user_id: str) -> UserIdentity:
@@ -110,6 +114,7 @@ async def set_password(db: EntityStore, user_id: str, password: str, *, config: 
     """Gives an account another password and ends all its sessions; raises AccountNotFound and WeakPassword."""
     row = await _require_row(db, user_id)
     await replace_password(db, _settings(config), row, password, keep_session=None)
+    await store.use_up_email_tokens(db, user_id)
 
 
 async def create_account(
@@ -176,15 +181,20 @@ async def delete_user(db: EntityStore, user_id: str) -> None:
     same commit. Raises AccountNotFound.
     """
     async with db.transaction():
+        await store.take_account_turn(db, user_id)
         row = await _require_row(db, user_id)
         await emit(UserDeleted(user_id, row["email"]))
         await store.delete_user_rows(db, user_id)
-    forget_user(user_id)
+        db.after_commit(lambda: forget_user(user_id))
     await emit_security("auth.deleted", user_id)
 
 
 async def confirm_email(db: EntityStore, user_id: str) -> UserIdentity:
-    """Notes that the account's address is its owner's, as if they had followed a link; raises AccountNotFound."""
+    """Notes that the account as it stands, its password and sessions included, is of who reads mail at its address.
+
+    For accounts that were made by who vouches for them. Where anybody could sign up under the address, set another
+    password first. Raises AccountNotFound.
+    """
     row = await _require_row(db, user_id)
     if row["email_verified_at"] is None:
         await _change(db, user_id, {"email_verified_at": clock.now()}, "auth.email_verified")
@@ -208,14 +218,16 @@ async def store_password(
 ) -> Row:
     """Stores a hash, or None for no password, and `more` values with it, and ends the sessions but `keep_session`.
 
-    Raises VersionConflict when somebody changed the account since `row` was read.
+    Raises VersionConflict when the password, the address or the state of the account changed since `row` was read; its
+    name or role may have, or whoever holds a session could keep its owner from a new password by changing its name.
     """
     values = {"password_hash": password_hash, "password_changed_at": clock.now(), **more}
-    # Before, so that a crash in between ends sessions rather than leaving them; after, for a login in between.
-    await end_sessions(db, row["id"], keep=keep_session)
-    changed = await store.update_user(db, row["id"], values, row["_version"])
-    await end_sessions(db, row["id"], keep=keep_session)
-    return changed
+    async with db.transaction():
+        await end_sessions(db, row["id"], keep=keep_session)
+        now = await store.get_user_row(db, row["id"])
+        if now is None or any(now[field] != row[field] for field in ("password_changed_at", "email", "is_active")):
+            raise VersionConflict("The account was changed meanwhile; try again.")
+        return await store.update_user(db, row["id"], values)
 
 
 async def update_profile(db: EntityStore, user_id: str, given: Mapping[str, Any]) -> Row:
@@ -230,9 +242,14 @@ async def update_profile(db: EntityStore, user_id: str, given: Mapping[str, Any]
 
 
 async def end_sessions(db: EntityStore, user_id: str, *, keep: str | None = None) -> None:
-    """Ends the sessions of a user but `keep`, from the next request on."""
-    await store.revoke_sessions(db, user_id, keep=keep)
-    forget_user(user_id)
+    """Ends the sessions of a user but `keep`, from the next request on, in one commit.
+
+    Who signs in or does something lasting with a session at this moment does it before, or is refused.
+    """
+    async with db.transaction():
+        await store.take_account_turn(db, user_id)
+        await store.revoke_sessions(db, user_id, keep=keep)
+        db.after_commit(lambda: forget_user(user_id))
 
 
 async def upgrade_hash(db: EntityStore, row: Row, password: str) -> None:
@@ -269,7 +286,7 @@ def checked_name(name: str | None) -> str | None:
 async def _change(db: EntityStore, user_id: str, values: Row, event: str) -> UserIdentity:
     await _require_row(db, user_id)
     row = await store.update_user(db, user_id, values)
-    forget_user(user_id)
+    db.after_commit(lambda: forget_user(user_id))
     await emit_security(event, user_id)
     return identity_of(row)
 

@@ -7,13 +7,13 @@ can neither read nor guess, and no foreign Origin (OWASP CSRF Prevention: signed
 
 import hmac
 from collections.abc import Iterable, Sequence
-from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
 from app_kernel.auth.tokens import secret_bytes
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import CrossSiteRequest
+from app_kernel.core.own_address import host_of, is_origin_of_host, origin_of, own_path
 
 CSRF_HEADER = b"x-csrf-token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -25,14 +25,15 @@ class SessionCookies:
     """The cookies of one service: their names, how they are set, and whether a request may use them."""
 
     def __init__(self, config: ServiceConfig, secrets: Sequence[str]) -> None:
+        self._config = config
         public = config.public_url or ""
-        self._secure = config.production or public.startswith("https://")
+        self._secure = config.production or public.lower().startswith("https://")
         # A prefix that browsers hold us to: nobody can set such a cookie from a subdomain or without TLS (RFC 6265bis).
         self.session = "__Host-session" if self._secure else "session"
         self.csrf = "__Host-csrf" if self._secure else "csrf"
         self.refresh = "__Secure-refresh" if self._secure else "refresh"
         self._keys = tuple(hmac.digest(secret_bytes(secret), b"app_kernel csrf", "sha256") for secret in secrets)
-        self._origins = frozenset([*config.cors_origins, _origin_of(public)]) - {"*", ""}
+        self._origins = frozenset([*config.cors_origins, origin_of(public) or "*"]) - {"*"}
 
     def csrf_token(self, session_id: str) -> str:
         """What a page of this session sends in X-CSRF-Token."""
@@ -82,13 +83,13 @@ class SessionCookies:
         access, refresh = tokens
         for_access, for_refresh = lifetimes
         yield self._set(self.session, access, "/", for_access, "HttpOnly; SameSite=Lax")
-        yield self._set(self.refresh, refresh, _refresh_path(scope), for_refresh, "HttpOnly; SameSite=Strict")
+        yield self._set(self.refresh, refresh, self._refresh_path(scope), for_refresh, "HttpOnly; SameSite=Strict")
         yield self._set(self.csrf, self.csrf_token(session_id), "/", for_refresh, "SameSite=Lax")
 
     def to_clear(self, scope: Scope) -> Iterable[tuple[str, str]]:
         """The headers that take the cookies back."""
         yield self._set(self.session, "", "/", 0, "HttpOnly; SameSite=Lax")
-        yield self._set(self.refresh, "", _refresh_path(scope), 0, "HttpOnly; SameSite=Strict")
+        yield self._set(self.refresh, "", self._refresh_path(scope), 0, "HttpOnly; SameSite=Strict")
         yield self._set(self.csrf, "", "/", 0, "SameSite=Lax")
 
     def _set(self, name: str, value: str, path: str, seconds: int, attributes: str) -> tuple[str, str]:
@@ -96,31 +97,13 @@ class SessionCookies:
         return "set-cookie", f"{name}={value}; Path={path}; Max-Age={max(seconds, 0)}; {attributes}{secure}"
 
     def _is_own(self, scope: Scope, origin: str) -> bool:
-        if origin in self._origins:
-            return True
-        # By host and port alone: behind a proxy that ends TLS the scheme of the request is not the browser's.
-        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-        return bool(host) and _place_of(origin) == host.lower()
+        return origin in self._origins or is_origin_of_host(origin, host_of(scope), secure=self._secure)
 
-
-def _refresh_path(scope: Scope) -> str:
-    """Where the refresh cookie goes, as the browser sees it: behind a mount or a proxy's prefix too."""
-    prefix = getattr(scope["app"].state, "api_prefix", "") if "app" in scope else ""
-    return f"{scope.get('app_root_path', scope.get('root_path', ''))}{prefix}{REFRESH_PATH}"
+    def _refresh_path(self, scope: Scope) -> str:
+        """Where the refresh cookie goes, as the browser sees it: behind a mount or a proxy's prefix too."""
+        prefix = getattr(scope["app"].state, "api_prefix", "") if "app" in scope else ""
+        return f"{own_path(self._config, scope)}{prefix}{REFRESH_PATH}"
 
 
 def _mac(key: bytes, session_id: str) -> str:
     return hmac.digest(key, session_id.encode(), "sha256").hex()
-
-
-def _place_of(origin: str) -> str:
-    """Host and port of an origin; empty for text that is none."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
-
-
-def _origin_of(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""

@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Header, Request
 
 from app_kernel.auth.issuer import Issuer
-from app_kernel.auth.schemas import problem
 from app_kernel.auth.tokens import AccessClaims
 from app_kernel.core.context import current_context
 from app_kernel.core.current import current_kernel
@@ -13,11 +12,7 @@ from app_kernel.core.deps import db_connection
 from app_kernel.core.errors import InvalidToken, NotAuthenticated
 from app_kernel.core.identity import UserIdentity, get_current_user
 from app_kernel.core.ports import EntityStore
-
-
-async def forbid_storing(response: Response) -> None:
-    """Keeps tokens and personal data out of every cache (RFC 6749, 5.1)."""
-    response.headers["Cache-Control"] = "no-store"
+from app_kernel.core.problem_docs import problem
 
 
 async def issuer_of_service() -> Issuer:

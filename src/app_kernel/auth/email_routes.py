@@ -12,7 +12,6 @@ from app_kernel.auth.deps import (
     MaybeClaims,
     Sessions,
     Store,
-    forbid_storing,
 )
 from app_kernel.auth.links import service_base
 from app_kernel.auth.mailing import ask_for_link
@@ -24,10 +23,11 @@ from app_kernel.auth.schemas import (
     EmailRequest,
     MailSent,
     ResetPasswordRequest,
-    problem,
 )
 from app_kernel.auth.security_events import emit_security
 from app_kernel.auth.sign_in import require_user
+from app_kernel.core.deps import forbid_storing
+from app_kernel.core.problem_docs import problem
 
 _NO_MAIL = problem("The service cannot send mail, or too many passwords wait to be checked.")
 _BAD_LINK = problem("The link is invalid, used or expired.")

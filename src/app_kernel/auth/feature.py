@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from app_kernel.auth import email_routes, pages, routes, user_routes
 from app_kernel.auth.issuer import Issuer
-from app_kernel.auth.mailing import TASKS, can_mail
+from app_kernel.auth.mailing import TASKS
 from app_kernel.auth.port import KernelAccounts
 from app_kernel.auth.tables import TABLES
 from app_kernel.core.config import ServiceConfig
@@ -35,9 +35,10 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         tables=TABLES,
         router=router,
         authenticator=issuer.live.identify,
-        # Where no mail can leave, no job has anything to do.
-        tasks=TASKS if can_mail(config) else {},
+        tasks=TASKS,
         listeners={SecurityEvent: _log_security_event},
+        # Nobody could sign up without the mail that they wait for.
+        requires=(Mailer, JobQueue) if config.email_verification == "required" else (),
         uses=(Mailer, JobQueue),
         provides={Issuer: lambda kernel: issuer, Accounts: lambda kernel: KernelAccounts(issuer)},
     )

@@ -1,5 +1,6 @@
 """Starts, renews and ends sessions, and issues the two tokens of each."""
 
+import hmac
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,6 +111,16 @@ class Issuer:
                 await self._end_reused(db, session)
             raise InvalidToken(_REFUSED)
         raise DatabaseBusy("The session is being changed by too many requests at once.")
+
+    async def find_renewable(self, db: EntityStore, text: str) -> str | None:
+        """The id of the live session that a refresh token of its current generation belongs to, or None."""
+        try:
+            token = parse_refresh_token(text)
+            session, _ = await self._require_session(db, token)
+        except InvalidToken:
+            return None
+        is_current = hmac.compare_digest(hash_refresh_token(text), session["refresh_hash"])
+        return str(session["id"]) if is_current else None
 
     async def end(self, db: EntityStore, session_id: str) -> None:
         """Ends one session and everything issued from it."""

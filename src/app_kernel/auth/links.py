@@ -1,40 +1,26 @@
 """Where mailed links lead: a page of the application's, or the service's own, with the token in its fragment."""
 
-from urllib.parse import urlsplit
-
 from starlette.types import Scope
 
 from app_kernel.auth.email_tokens import Purpose
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import MailNotConfigured
+from app_kernel.core.own_address import own_base
 
 VERIFY_PAGE = "/auth/verify-email"
 RESET_PAGE = "/auth/reset-password"
 
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1", "testserver", "service"})
-
 
 def service_base(config: ServiceConfig, scope: Scope) -> str:
-    """Where the kernel's routes are for a browser: `public_url` and the service's prefix.
+    """Where the kernel's routes are for a browser: the service's own address and its prefix.
 
-    Without `public_url` it is the address that the request came to, but only outside production and only on this
-    machine: whoever asks for somebody else's mail chooses the Host header, and must not choose where its link leads.
-    Raises MailNotConfigured.
+    Whoever asks for somebody else's mail chooses the Host header, and must not choose where its link leads. Raises
+    MailNotConfigured where nothing but that header says where the service is.
     """
-    prefix = str(getattr(scope["app"].state, "api_prefix", ""))
-    if config.public_url:
-        return config.public_url.rstrip("/") + prefix
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-    if config.production or not _is_local(host):
+    base = own_base(config, scope)
+    if base is None:
         raise MailNotConfigured("Links in mails need to know where the service is: set PUBLIC_URL.")
-    return f"{scope['scheme']}://{host}{scope.get('root_path', '')}{prefix}"
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return urlsplit(f"//{host}").hostname in _LOCAL
-    except ValueError:
-        return False
+    return base + str(getattr(scope["app"].state, "api_prefix", ""))
 
 
 def link_for(config: ServiceConfig, base: str, purpose: Purpose, token: str) -> str:

@@ -1,5 +1,6 @@
 """Mails about accounts. What is asked for from outside is looked up by a job, so that the answer takes equally long."""
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,9 @@ from app_kernel.auth.identifiers import canonical_email
 from app_kernel.auth.links import link_for
 from app_kernel.core import clock
 from app_kernel.core.config import ServiceConfig
+from app_kernel.core.context import acting_as
 from app_kernel.core.current import current_kernel
-from app_kernel.core.errors import InvalidEmail, MailNotConfigured
+from app_kernel.core.errors import InvalidEmail, MailNotConfigured, UndeliverableMail
 from app_kernel.core.jobs import Task
 from app_kernel.core.ports import EntityStore, JobQueue, Mailer
 from app_kernel.encryption import key_ring
@@ -24,12 +26,9 @@ MAIL_LINK = "auth.mail_link"
 PURPOSE = "auth mail"
 """What the payload of the job is sealed for: it holds an address that somebody typed."""
 
+_log = logging.getLogger("app_kernel.auth")
+
 Row = dict[str, Any]
-
-
-def can_mail(config: ServiceConfig) -> bool:
-    """Whether a mail can leave, or be kept where developers look at it: in production only with a server."""
-    return bool(config.smtp_url) or not config.production
 
 
 def mailer() -> Mailer:
@@ -41,9 +40,8 @@ def mailer() -> Mailer:
 
 
 def _find_mailer() -> Mailer | None:
-    kernel = current_kernel()
-    found = kernel.find_port(Mailer)  # type: ignore[type-abstract]  # a port is asked for by its protocol
-    return found if can_mail(kernel.config) else None
+    found = current_kernel().find_port(Mailer)  # type: ignore[type-abstract]  # a port is asked for by its protocol
+    return found if found is not None and found.can_send else None
 
 
 async def send_link(
@@ -51,13 +49,13 @@ async def send_link(
 ) -> bool:
     """Mails a link to the account's address, or to `to`, in one commit with its token; whether it did.
 
-    It does nothing once an account has had its share of the hour. Raises MailNotConfigured.
+    It does nothing once the address has had its share of the hour. Raises MailNotConfigured.
     """
     sender, now = mailer(), clock.now()
     address, lifetime = to or user["email"], LIFETIMES[purpose]
     token, expires_at = new_email_token(purpose), now + lifetime
     async with db.transaction():
-        if await _had_its_share(db, user, tuple(TEMPLATES)):
+        if await _had_its_share(db, user, address, tuple(TEMPLATES)):
             return False
         await _remember(db, token, purpose, user, address, expires_at)
         values = {
@@ -78,18 +76,18 @@ async def tell_of_account(db: EntityStore, config: ServiceConfig, user: Row, bas
     sender = mailer()
     page = link_for(config, base, "reset", "").removesuffix("#token=")
     async with db.transaction():
-        if await _had_its_share(db, user, (NOTICE,)):
+        if await _had_its_share(db, user, user["email"], (NOTICE,)):
             return
         # Opens nothing, and counts as one of the mails of this hour.
         await _remember(db, new_email_token("verify"), NOTICE, user, user["email"], clock.now())
         await sender.send_template(user["email"], "account_exists", {"service": config.name, "link": page})
 
 
-async def _had_its_share(db: EntityStore, user: Row, purposes: tuple[str, ...]) -> bool:
+async def _had_its_share(db: EntityStore, user: Row, address: str, purposes: tuple[str, ...]) -> bool:
     """Asked at the same time for one account, the second waits for the first one's transaction and counts its mail."""
-    await store.take_mail_turn(db, user["id"])
+    await store.take_account_turn(db, user["id"])
     since = clock.now() - timedelta(hours=1)
-    return await store.count_email_tokens(db, user["id"], purposes, since) >= MOST_PER_HOUR
+    return await store.count_email_tokens(db, address, purposes, since) >= MOST_PER_HOUR
 
 
 async def _remember(
@@ -116,10 +114,13 @@ async def give_choose_token(db: EntityStore, user: Row) -> str:
 
 
 async def tell(config: ServiceConfig, to: str, template: str, **values: Any) -> None:
-    """Mails a notice, where mail is set up."""
+    """Mails a notice, where mail is set up; a template that cannot be rendered keeps nobody from what it tells of."""
     found = _find_mailer()
     if found is not None:
-        await found.send_template(to, template, {"service": config.name, **values})
+        try:
+            await found.send_template(to, template, {"service": config.name, **values})
+        except UndeliverableMail as exc:
+            _log.error("notice_not_mailed", extra={"template": template, "reason": exc.message})
 
 
 async def ask_for_link(config: ServiceConfig, email: str, purpose: Purpose, base: str) -> None:
@@ -128,7 +129,9 @@ async def ask_for_link(config: ServiceConfig, email: str, purpose: Purpose, base
     request = {"email": email, "purpose": purpose, "base": base, "asked_at": int(clock.epoch())}
     sealed = key_ring(config).seal(PURPOSE, orjson.dumps(request))
     queue = current_kernel().port(JobQueue)  # type: ignore[type-abstract]  # as above
-    await queue.enqueue(MAIL_LINK, {"sealed": sealed})
+    # Nobody's job: who asked could read in /jobs how long it took, which tells whether there was an account.
+    with acting_as(None):
+        await queue.enqueue(MAIL_LINK, {"sealed": sealed})
 
 
 async def mail_link(payload: dict[str, Any]) -> None:

@@ -33,13 +33,13 @@ _RESET = {
 }
 
 
-@router.get("/verify-email")
+@router.api_route("/verify-email", methods=["GET", "HEAD"])
 async def get_verify_page() -> Response:
     """The page that confirms an address."""
     return _page("verify")
 
 
-@router.get("/reset-password")
+@router.api_route("/reset-password", methods=["GET", "HEAD"])
 async def get_reset_page() -> Response:
     """The page that sets a new password."""
     return _page("reset")

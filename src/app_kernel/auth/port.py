@@ -11,7 +11,7 @@ from app_kernel.auth.answers import sign_in_response
 from app_kernel.auth.identifiers import canonical_email
 from app_kernel.auth.issuer import Issuer
 from app_kernel.auth.sign_in import prove_owner, require_user, start_session
-from app_kernel.core.errors import InvalidEmail, NotAuthenticated
+from app_kernel.core.errors import InvalidEmail, InvalidToken, NotAuthenticated
 from app_kernel.core.identity import UserIdentity
 from app_kernel.core.ports import Account, EntityStore
 
@@ -58,6 +58,21 @@ class KernelAccounts:
             raise NotAuthenticated
         user = await require_user(db, user_id)
         await prove_owner(db, self._issuer, user, claims.session_id, password)
+
+    async def hold_account(self, db: EntityStore, user_id: str) -> None:
+        """Makes whoever else holds the account, or ends its sessions, wait for the open transaction's end."""
+        await store.take_account_turn(db, user_id)
+
+    async def require_session(self, request: Request, db: EntityStore, user_id: str) -> None:
+        """Holds the account and reads the caller's session and account anew; raises NotAuthenticated."""
+        claims = self._issuer.live.find_claims(request.scope)
+        if claims is None or claims.user_id != user_id:
+            raise NotAuthenticated
+        await store.take_account_turn(db, user_id)
+        session = await self._issuer.find_live(db, user_id, claims.session_id)
+        user = await store.get_user_row(db, user_id)
+        if session is None or user is None or not user["is_active"]:
+            raise InvalidToken
 
     async def sign_in(
         self, request: Request, db: EntityStore, user_id: str, *, method: str, cookie: bool = False

@@ -8,7 +8,6 @@ from app_kernel.auth import store
 from app_kernel.auth.accounts import (
     check_new_password,
     create_account,
-    end_sessions,
     hash_new_password,
     insert_account,
     new_account,
@@ -105,7 +104,10 @@ async def confirm(
         if not owned:
             raise PermissionDenied("Sign in to the account first, or give its password.")
         return await _change_email(db, issuer, link, user), None
-    if owned or (user["password_hash"] is None and user["email_verified_at"] is not None):
+    if not owned and user["email_verified_at"] is not None:
+        # An older mail of one whose address is confirmed already: it must not take the password away.
+        raise InvalidLink("This address is confirmed already; sign in.")
+    if owned:
         async with _used_up(db, link):
             verified = user["email_verified_at"] or clock.now()
             changed = await store.update_user(db, user["id"], {"email_verified_at": verified})
@@ -119,7 +121,6 @@ async def _take_over(db: EntityStore, link: Row, user: Row) -> tuple[Row, str]:
         changed = await store_password(db, user, None, email_verified_at=clock.now())
         await _forget_what_came_before(db, user)
         chosen = await give_choose_token(db, changed)
-    await end_sessions(db, user["id"])
     await emit_security("auth.email_verified", user["id"], password="removed")  # noqa: S106 - what became of it
     return changed, chosen
 
@@ -166,17 +167,19 @@ async def reset_password(db: EntityStore, issuer: Issuer, token: str, password: 
     password_hash = await hash_new_password(password)
     async with _used_up(db, link):
         verified = user["email_verified_at"]
+        await store_password(db, user, password_hash, email_verified_at=verified or clock.now())
         if verified is None:
             await _forget_what_came_before(db, user)
-        await store_password(db, user, password_hash, email_verified_at=verified or clock.now())
         await store.use_up_email_tokens(db, user["id"])
         await tell(issuer.config, user["email"], "password_changed")
-    await end_sessions(db, user["id"])
     await emit_security("auth.password_reset", user["id"])
 
 
 async def _forget_what_came_before(db: EntityStore, user: Row) -> None:
-    """The owner of the address shows up for the first time: what was attached to the account may be somebody else's."""
+    """The owner of the address shows up for the first time: what was attached to the account may be somebody else's.
+
+    Called once the sessions are ended and with the account's turn, so that nothing more is attached by them.
+    """
     await store.use_up_email_tokens(db, user["id"])
     await emit(OwnershipProven(user["id"]))
 
@@ -185,6 +188,7 @@ async def _forget_what_came_before(db: EntityStore, user: Row) -> None:
 async def _used_up(db: EntityStore, link: Row) -> AsyncIterator[None]:
     """One commit in which a link is used up, by one caller only; raises InvalidLink to the others."""
     async with db.transaction():
+        await store.take_account_turn(db, link["user_id"])
         try:
             await store.use_email_token(db, link)
         except VersionConflict:

@@ -15,11 +15,11 @@ from app_kernel.auth.deps import (
     THROTTLED,
     UNAUTHENTICATED,
     Claims,
+    MaybeClaims,
     Sessions,
     Store,
     User,
     UserAgent,
-    forbid_storing,
 )
 from app_kernel.auth.issuer import Issuer
 from app_kernel.auth.links import service_base
@@ -40,12 +40,14 @@ from app_kernel.auth.schemas import (
     SessionAnswer,
     TokenAnswer,
     UserAnswer,
-    problem,
 )
 from app_kernel.auth.security_events import emit_security
 from app_kernel.auth.sign_in import change_password, login, prove_owner, require_user
 from app_kernel.auth.store import get_user_row
+from app_kernel.core.deps import forbid_storing
 from app_kernel.core.errors import AccountNotFound, InvalidToken, NotAuthenticated
+from app_kernel.core.identity import get_current_user_optional
+from app_kernel.core.problem_docs import problem
 
 router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(forbid_storing)])
 
@@ -72,8 +74,9 @@ async def post_register(
     """Makes an account and signs it in. The role is always `user`."""
     if data.cookie:
         sessions.cookies.require_own_page(request.scope)
-    by_mail = sessions.config.email_verification == "required"
-    base = service_base(sessions.config, request.scope) if by_mail else ""
+    config = sessions.config
+    by_mail = config.allow_self_signup and config.email_verification == "required"
+    base = service_base(config, request.scope) if by_mail else ""
     signed_in = await register(db, sessions, data.model_dump(), user_agent, base)
     if signed_in is None:
         return JSONResponse(MailSent().model_dump(), 202)
@@ -156,17 +159,40 @@ async def post_refresh(request: Request, db: Store, sessions: Sessions, data: Re
     return sign_in_response(request.scope, sessions, replace(signed_in, cookie=True))
 
 
-@router.get("/csrf", summary="The CSRF token of a cookie session", responses={401: UNAUTHENTICATED})
-async def get_csrf(claims: Claims, sessions: Sessions) -> CsrfAnswer:
-    """What a page sends in X-CSRF-Token; a page of the same origin may read it from the cookie instead."""
-    return CsrfAnswer(csrf_token=sessions.cookies.csrf_token(claims.session_id))
+@router.get(
+    "/csrf",
+    summary="The CSRF token of a cookie session",
+    dependencies=[Depends(get_current_user_optional)],
+    responses={401: UNAUTHENTICATED},
+)
+async def get_csrf(request: Request, claims: MaybeClaims, db: Store, sessions: Sessions) -> CsrfAnswer:
+    """What a page sends in X-CSRF-Token; a page of the same origin may read it from the cookie instead.
+
+    Also while the access token has run out and the refresh token has not, as after a reload of the page.
+    """
+    session_id = claims.session_id if claims is not None else await _cookie_session(request, db, sessions)
+    if session_id is None:
+        raise NotAuthenticated
+    return CsrfAnswer(csrf_token=sessions.cookies.csrf_token(session_id))
 
 
-@router.post("/logout", status_code=204, summary="Sign out here", responses={401: UNAUTHENTICATED})
-async def post_logout(request: Request, response: Response, claims: Claims, db: Store, sessions: Sessions) -> None:
+@router.post(
+    "/logout",
+    status_code=204,
+    summary="Sign out here",
+    dependencies=[Depends(get_current_user_optional)],
+    responses={401: UNAUTHENTICATED, 403: problem("The session is in a cookie, and X-CSRF-Token is missing or wrong.")},
+)
+async def post_logout(request: Request, response: Response, claims: MaybeClaims, db: Store, sessions: Sessions) -> None:
     """Ends the session of this token, with everything issued from it, and clears its cookies."""
-    await sessions.end(db, claims.session_id)
-    await emit_security("auth.logout", claims.user_id, session_id=claims.session_id)
+    session_id = claims.session_id if claims is not None else await _cookie_session(request, db, sessions)
+    if session_id is None:
+        raise NotAuthenticated
+    if claims is None:
+        sessions.cookies.require_same_site(request.scope, session_id)
+    user_id = claims.user_id if claims is not None else None
+    await sessions.end(db, session_id)
+    await emit_security("auth.logout", user_id, session_id=session_id)
     _clear_cookies(request, response, sessions)
 
 
@@ -276,6 +302,12 @@ def _session_answer(row: Mapping[str, Any], current: str) -> SessionAnswer:
         user_agent=row["user_agent"],
         current=row["id"] == current,
     )
+
+
+async def _cookie_session(request: Request, db: Store, sessions: Issuer) -> str | None:
+    """The live session of the refresh cookie, which outlives the access token; None without one."""
+    token = sessions.cookies.read(request.scope, sessions.cookies.refresh)
+    return None if token is None else await sessions.find_renewable(db, token)
 
 
 def _clear_cookies(request: Request, response: Response, sessions: Issuer) -> None:

@@ -1,7 +1,7 @@
 """What the routes of auth take and give. Fields not named here are ignored: no role ever comes from a client."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -212,11 +212,3 @@ class OAuthError(BaseModel):
 
     error: str
     error_description: str
-
-
-def problem(*descriptions: str) -> dict[str, Any]:
-    """The documentation of an error answer (RFC 9457), for `responses=`."""
-    return {
-        "description": " ".join(descriptions),
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }

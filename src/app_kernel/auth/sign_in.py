@@ -7,6 +7,7 @@ from app_kernel.auth import store
 from app_kernel.auth.accounts import replace_password, upgrade_hash
 from app_kernel.auth.identifiers import account_key, login_key
 from app_kernel.auth.issuer import Issuer, SignedIn
+from app_kernel.auth.mailing import tell
 from app_kernel.auth.passwords import DUMMY_HASH, needs_rehash, verify_in_thread
 from app_kernel.auth.security_events import emit_security
 from app_kernel.auth.throttle import PER_ACCOUNT, PER_NETWORK, network_of, seconds_until_free
@@ -52,8 +53,10 @@ async def start_session(
         raise NotAuthenticated(WRONG)
     if issuer.config.email_verification == "required" and user["email_verified_at"] is None:
         raise EmailNotVerified
-    signed_in = await issuer.start(db, user, user_agent, cookie=cookie)
-    await _require_unchanged(db, issuer, user, signed_in.session_id)
+    async with db.transaction():
+        await store.take_account_turn(db, user["id"])
+        await _require_unchanged(db, user)
+        signed_in = await issuer.start(db, user, user_agent, cookie=cookie)
     await emit_security("auth.login", user["id"], method=method)
     return signed_in
 
@@ -69,6 +72,9 @@ async def change_password(
     user = await require_user(db, user_id)
     await prove_password(db, issuer, user, current)
     await replace_password(db, issuer.config, user, new, keep_session=session_id)
+    # A reset link that somebody was mailed before is a way in too.
+    await store.use_up_email_tokens(db, user_id)
+    await tell(issuer.config, user["email"], "password_changed")
 
 
 async def prove_password(db: EntityStore, issuer: Issuer, user: Row, password: str) -> None:
@@ -178,11 +184,10 @@ async def _upgrade(db: EntityStore, user: Row, password: str) -> None:
             return  # the old hash still works; the next login tries again
 
 
-async def _require_unchanged(db: EntityStore, issuer: Issuer, user: Row, session_id: str) -> None:
-    """A password change or deactivation while the old password was being checked must not leave this session behind."""
+async def _require_unchanged(db: EntityStore, user: Row) -> None:
+    """A password change or deactivation while the old password was being checked must not leave a session behind."""
     now = await store.get_user_row(db, user["id"])
     if now is None or not now["is_active"] or now["password_changed_at"] != user["password_changed_at"]:
-        await issuer.end(db, session_id)
         raise NotAuthenticated(WRONG)
 
 

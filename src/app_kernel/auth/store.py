@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from app_kernel.auth.tables import EMAIL_TOKENS, LOGIN_FAILURES, MAIL_TURNS, SESSIONS, USERS
+from app_kernel.auth.identifiers import login_key
+from app_kernel.auth.tables import ACCOUNT_TURNS, EMAIL_TOKENS, LOGIN_FAILURES, SESSIONS, USERS
 from app_kernel.auth.throttle import KEEP_FAILURES, KNOWN_FOR, window_around
 from app_kernel.core import clock
 from app_kernel.core.errors import AccountExists, UniqueViolation, VersionConflict
@@ -57,19 +58,20 @@ async def find_user_row(db: EntityStore, field: str, value: str) -> Row | None:
 
 async def list_user_rows(db: EntityStore, limit: int, offset: int = 0, email: str | None = None) -> list[Row]:
     """The accounts, the oldest first; only the one with this canonical address where it is given."""
-    clause, params = ("[email] = ?", (email.strip().lower(),)) if email else (None, ())
+    clause, params = ("[email] = ?", (login_key(email)[1],)) if email else (None, ())
     return await db.privileged.find_entities(USERS, clause, params, order_by="[created_at]", limit=limit, offset=offset)
 
 
 async def delete_user_rows(db: EntityStore, user_id: str) -> None:
-    """Removes an account, its sessions and its mailed links for good."""
-    for table in (SESSIONS, EMAIL_TOKENS):
-        while True:
-            rows = await db.privileged.find_entities(table, "[user_id] = ?", (user_id,), limit=LISTED_SESSIONS)
-            await db.privileged.delete_entities(table, [row["id"] for row in rows], permanent=True)
-            if len(rows) < LISTED_SESSIONS:
-                break
-    await db.privileged.delete_entity(MAIL_TURNS, user_id, permanent=True)
+    """Removes an account and its sessions for good, and uses its mailed links up."""
+    while True:
+        rows = await db.privileged.find_entities(SESSIONS, "[user_id] = ?", (user_id,), limit=LISTED_SESSIONS)
+        await db.privileged.delete_entities(SESSIONS, [row["id"] for row in rows], permanent=True)
+        if len(rows) < LISTED_SESSIONS:
+            break
+    # They stay for a day as what was mailed to the address, or deleting and signing up again would fill a mailbox.
+    await use_up_email_tokens(db, user_id)
+    await db.privileged.delete_entity(ACCOUNT_TURNS, user_id, permanent=True)
     await db.privileged.delete_entity(USERS, user_id, permanent=True)
 
 
@@ -94,24 +96,34 @@ async def use_email_token(db: EntityStore, row: Row) -> None:
 
 async def use_up_email_tokens(db: EntityStore, user_id: str) -> None:
     """Uses up every open link of an account: one of them did its work, or the address changed."""
-    rows = await db.privileged.find_entities(
-        EMAIL_TOKENS, "[user_id] = ? AND [used_at] IS NULL", (user_id,), limit=LISTED_SESSIONS
-    )
-    for row in rows:
-        await db.privileged.save_entity(EMAIL_TOKENS, {"id": row["id"], "used_at": clock.now()})
+    while True:
+        rows = await db.privileged.find_entities(
+            EMAIL_TOKENS,
+            "[user_id] = ? AND [used_at] IS NULL AND [expires_at] > ?",
+            (user_id, clock.now()),
+            limit=LISTED_SESSIONS,
+        )
+        for row in rows:
+            await db.privileged.save_entity(EMAIL_TOKENS, {"id": row["id"], "used_at": clock.now()})
+        if len(rows) < LISTED_SESSIONS:
+            return
 
 
-async def take_mail_turn(db: EntityStore, user_id: str) -> None:
-    """Makes whoever else mails to this account wait until the open transaction ends."""
-    await db.privileged.save_entity(MAIL_TURNS, {"id": user_id, "at": clock.now()})
+async def take_account_turn(db: EntityStore, user_id: str) -> None:
+    """Makes whoever else takes a turn of this account wait until the open transaction ends.
+
+    Who waited sees what it left. It is taken first in a transaction, before any other row of the account is read or
+    written: so nobody decides by what is about to change, and no two wait for each other.
+    """
+    await db.privileged.save_entity(ACCOUNT_TURNS, {"id": user_id, "at": clock.now()})
 
 
-async def count_email_tokens(db: EntityStore, user_id: str, purposes: Sequence[str], since: datetime) -> int:
-    """How many links for these purposes were made for an account since then."""
+async def count_email_tokens(db: EntityStore, email: str, purposes: Sequence[str], since: datetime) -> int:
+    """How many mails for these purposes went to an address since then, whichever account they were about."""
     return await db.privileged.count_entities(
         EMAIL_TOKENS,
-        "[user_id] = ? AND [purpose] IN (?) AND [created_at] > ?",
-        (user_id, list(purposes), clock.to_text(since)),
+        "[email] = ? AND [purpose] IN (?) AND [created_at] > ?",
+        (email, list(purposes), clock.to_text(since)),
     )
 
 

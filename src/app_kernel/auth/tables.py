@@ -8,7 +8,7 @@ USERS = "kernel_users"
 SESSIONS = "kernel_sessions"
 LOGIN_FAILURES = "kernel_login_failures"
 EMAIL_TOKENS = "kernel_email_tokens"
-MAIL_TURNS = "kernel_mail_turns"
+ACCOUNT_TURNS = "kernel_account_turns"
 
 TABLES = (
     Table(
@@ -57,8 +57,13 @@ TABLES = (
             "expires_at": datetime,
             "used_at": datetime,
         },
-        (Index(("token_hash",), unique=True), Index(("user_id",)), Index(("expires_at",))),
+        (
+            Index(("token_hash",), unique=True),
+            Index(("user_id",)),
+            Index(("email", "created_at")),
+            Index(("expires_at",)),
+        ),
     ),
-    # One row an account, written before mails to it are counted.
-    Table(MAIL_TURNS, {"at": datetime}),
+    # One row an account, written first by whatever must not happen to it twice at the same time.
+    Table(ACCOUNT_TURNS, {"at": datetime}),
 )

@@ -7,12 +7,14 @@ from fastapi import APIRouter, Depends, Query
 from app_kernel.auth import store
 from app_kernel.auth.accounts import activate_user, deactivate_user, delete_user, set_role
 from app_kernel.auth.answers import user_answer
-from app_kernel.auth.deps import INVALID, UNAUTHENTICATED, Sessions, Store, forbid_storing
-from app_kernel.auth.schemas import ChangeUserRequest, UserAnswer, problem
+from app_kernel.auth.deps import INVALID, UNAUTHENTICATED, Sessions, Store
+from app_kernel.auth.schemas import ChangeUserRequest, UserAnswer
 from app_kernel.auth.security_events import emit_security
+from app_kernel.core.deps import forbid_storing
 from app_kernel.core.errors import AccountNotFound, PermissionDenied
 from app_kernel.core.identity import UserIdentity, require_admin
 from app_kernel.core.ports import EntityStore
+from app_kernel.core.problem_docs import problem
 
 Admin = Annotated[UserIdentity, Depends(require_admin)]
 

@@ -106,7 +106,7 @@ def let_in(account: Account, *, database_url: DatabaseUrl = None, env_file: EnvF
 
 @users.command("confirm-email")
 def vouch(account: Account, *, database_url: DatabaseUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE) -> None:
-    """Notes that the account's address is its owner's, as if they had followed a mailed link."""
+    """Notes that the account, its password included, is of who reads mail at its address; if unsure, set-password."""
     user = _run_on(account, database_url, env_file, lambda db, found: confirm_email(db, found.id))
     typer.echo(f"{user.email} is confirmed")
 

@@ -1,10 +1,14 @@
-"""How routes and scripts get the databases and Redis."""
+"""How routes and scripts get the databases and Redis, and what routes with secrets depend on."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from app_kernel.core.current import current_kernel
+from app_kernel.core.exchange import exchange_of
 from app_kernel.core.ports import EntityStore
 
 
@@ -42,3 +46,10 @@ async def redis_client() -> Any:
     Its answers are bytes. A command fails within seconds when Redis is down: with an error of `redis.exceptions`.
     """
     return current_kernel().redis
+
+
+async def forbid_storing(request: Request, response: Response) -> None:
+    """Keeps tokens, keys and personal data out of every cache, errors too (RFC 6749, 5.1); a router depends on it."""
+    # The first for layers that decide by the answer whether to keep it, the second for answers FastAPI does not make.
+    response.headers["Cache-Control"] = "no-store"
+    exchange_of(request.scope).extra_headers.append((b"cache-control", b"no-store"))

@@ -71,8 +71,8 @@ _MOVED_BY_EVERY_CHANGE = frozenset({"updated_at", "updated_by", "_version"})
 class UserRegistered:
     """An account is being made, by sign-up, by an administrator or by code.
 
-    What a listener writes is part of the same commit. That may still fail, so mail and the like belong into a job, which
-    is enqueued with it.
+    What a listener writes is part of the same commit. That may still fail, so mail and the like belong into a job,
+    which is enqueued with it.
     """
 
     user_id: str
@@ -125,7 +125,7 @@ class RequestLimited:
     """A request was refused, as its caller's limit was used up."""
 
     policy: str
-    """default (of a user), anonymous, auth, or route for a route with a limit of its own."""
+    """default (of a user), anonymous, auth, route for a route with a limit of its own, or keys for wrong API keys."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The limit of one route, as its function carries it, and the header fields that tell of a limit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -9,6 +9,7 @@ from typing import Any
 from app_kernel.core.ports.identity import Allowance
 
 _ATTRIBUTE = "__app_kernel_limit__"
+_COUNTED_FOR = "app_kernel.counted_for"
 
 Header = tuple[bytes, bytes]
 
@@ -40,6 +41,16 @@ def limit_of(endpoint: Any) -> RouteLimit | None:
     """The limit that stands on a route's function, or None for one without a decorator."""
     found = getattr(endpoint, _ATTRIBUTE, None)
     return found if isinstance(found, RouteLimit) else None
+
+
+def count_for(scope: MutableMapping[str, Any], user_id: str) -> None:
+    """Notes that a request has been counted against the limit of this user."""
+    scope[_COUNTED_FOR] = user_id
+
+
+def is_counted_for(scope: Mapping[str, Any], user_id: str) -> bool:
+    """Whether a request has been counted against the limit of this user already."""
+    return scope.get(_COUNTED_FOR) == user_id
 
 
 def limit_headers(policy: str, allowance: Allowance) -> list[Header]:

@@ -1,7 +1,8 @@
 """What is kept of an answer: status, body and the headers that say what the body is; sealed, as it may be personal.
 
-Cookies, credentials and the id of the first request are never kept, and nothing of an answer that says `no-store`
-(RFC 9111, 5.2.2.5), is sent in several pieces, or is larger than 1 MB.
+Cookies, credentials and the id of the first request are never kept, nor is `Retry-After`, which counts from the first
+answer. Nothing is kept of an answer that says `no-store` (RFC 9111, 5.2.2.5), is sent in several pieces, or is larger
+than 1 MB.
 """
 
 import base64
@@ -21,9 +22,19 @@ REPLAYED = (b"idempotency-replayed", b"true")
 KEPT_HEADERS = frozenset(
     {
         b"cache-control", b"content-disposition", b"content-encoding", b"content-language", b"content-location",
-        b"content-type", b"etag", b"expires", b"last-modified", b"link", b"location", b"retry-after", b"vary",
+        b"content-type", b"etag", b"expires", b"last-modified", b"link", b"location", b"vary",
     }
 )  # fmt: skip
+
+_TRY_AGAIN = frozenset({408, 425, 429})
+"""Statuses below 500 that say: not now, the same request may do later (RFC 9110, 15.5.9; RFC 8470; RFC 6585)."""
+
+
+def asks_to_try_again(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether an answer refuses a request for now only: 408, 425, 429, 5xx, and any other error with Retry-After."""
+    if status >= 500 or status in _TRY_AGAIN:
+        return True
+    return status >= 400 and any(name.lower() == b"retry-after" for name, _ in headers)
 
 
 def may_be_kept(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:

@@ -17,10 +17,13 @@ from starlette.types import Scope
 
 from app_kernel.core.errors import KernelError, RequestInProgress
 from app_kernel.core.kernel import Kernel
-from app_kernel.idempotency.answers import Vault
+from app_kernel.idempotency.answers import Vault, asks_to_try_again
 from app_kernel.idempotency.claims import BEAT, Claim, Wanted, break_claim, claim_key, renew_claim, settle_claim
-from app_kernel.idempotency.requests import identify
+from app_kernel.idempotency.requests import describe, identify
 from app_kernel.logs import get_logger
+
+LARGE = 1024 * 1024
+"""A body from which on it is hashed in a thread, in bytes: hashing takes 1 to 2 ms for each MB."""
 
 _log = get_logger("app_kernel.idempotency")
 
@@ -37,14 +40,15 @@ class Gate:
     """One request on its way through its handler."""
 
     def __init__(
-        self, kernel: Kernel, vault: Vault, scope: Scope, key: bytes, request: bytes, *, one_commit: bool
+        self, kernel: Kernel, vault: Vault, scope: Scope, key: bytes, body: bytes, *, one_commit: bool
     ) -> None:
         self._db = kernel.db.connection()
         self._vault = vault
         self._scope = scope
         self._key = key
-        self._request = request
-        self._one_commit = one_commit
+        self._body = body
+        self.one_commit = one_commit
+        """Whether the handler's work and its kept answer are one transaction."""
         self._keep = timedelta(hours=kernel.config.idempotency_hours)
         self._reached = False
         self._claim: Claim | None = None
@@ -74,7 +78,8 @@ class Gate:
             raise
         if self.in_transaction and _is_stream(result):
             # It is sent from another task, which has no part in the transaction, and after the handler's work.
-            await (self.break_off() if result.status_code >= 500 else self.settle(result.status_code, [], None))
+            taken_back = asks_to_try_again(result.status_code, result.raw_headers)
+            await (self.break_off() if taken_back else self.settle(result.status_code, [], None))
         return result
 
     def run_in_thread(self, handler: Callable[..., Any], values: Mapping[str, Any]) -> Any:
@@ -125,12 +130,12 @@ class Gate:
         self._reached = True
         if owner_and_key is None:
             return None
-        prints = self._vault.fingerprints(self._request)
-        found = await claim_key(self._db, Wanted(owner_and_key, prints, self._one_commit, self._keep))
+        prints = self._vault.fingerprints(await self._describe())
+        found = await claim_key(self._db, Wanted(owner_and_key, prints, self.one_commit, self._keep))
         if isinstance(found, str):
             return self._vault.open(found)
         self._claim = found
-        if self._one_commit:
+        if self.one_commit:
             transaction = self._db.transaction()
             await transaction.__aenter__()
             self._transaction = transaction
@@ -139,12 +144,19 @@ class Gate:
             self._beat = asyncio.get_running_loop().create_task(self._renew(found), context=Context())
         return None
 
+    async def _describe(self) -> bytes:
+        """What the request is. Only here, as it costs time, which nobody may take who was not let in."""
+        body, self._body = self._body, b""
+        if len(body) < LARGE:
+            return describe(self._scope, body)
+        return await asyncio.to_thread(describe, self._scope, body)
+
     async def _commit(self, transaction: AbstractAsyncContextManager[Any], claim: Claim, answer: str | None) -> None:
         try:
             if not await settle_claim(self._db, claim, answer):
                 raise RequestInProgress  # another one has taken the claim over and answers for it
         except BaseException as exc:
-            await _roll_back(transaction)
+            await roll_back(transaction)
             if isinstance(exc, Exception):
                 raise NotCommitted from exc
             raise
@@ -156,7 +168,7 @@ class Gate:
     async def _take_back(self) -> None:
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
-            await _roll_back(transaction)
+            await roll_back(transaction)
 
     async def _renew(self, claim: Claim) -> None:
         while True:
@@ -177,7 +189,8 @@ def _is_stream(result: Any) -> bool:
     return isinstance(result, Response) and not isinstance(getattr(result, "body", None), bytes)
 
 
-async def _roll_back(transaction: AbstractAsyncContextManager[Any]) -> None:
+async def roll_back(transaction: AbstractAsyncContextManager[Any]) -> None:
+    """Ends a transaction that was entered, and takes everything in it back."""
     taken_back = _TakenBack()
     await transaction.__aexit__(_TakenBack, taken_back, None)
 

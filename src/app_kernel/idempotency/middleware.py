@@ -7,13 +7,14 @@ the answer before other middleware changes it, and shares the handler's task, in
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app_kernel.core.errors import InvalidIdempotencyKey
-from app_kernel.core.exchange import exchange_of
+from app_kernel.core.exchange import Exchange, exchange_of
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.paths import path_below_root
 from app_kernel.encryption import key_ring
-from app_kernel.idempotency.answers import Vault, may_be_kept
+from app_kernel.idempotency.answers import Vault, asks_to_try_again, may_be_kept
 from app_kernel.idempotency.endpoints import Endpoint, find_endpoint
 from app_kernel.idempotency.gate import Gate, NotCommitted, enter_gate
-from app_kernel.idempotency.requests import HEADER, METHODS, describe, read_body, read_key, replayed
+from app_kernel.idempotency.requests import HEADER, METHODS, read_body, read_key, replayed
 
 _STREAMS = "The answer of this route is a stream, which cannot be given again: send no Idempotency-Key."
 
@@ -43,11 +44,11 @@ class Idempotency:
         body = await read_body(receive)
         if body is None:
             return  # the client has left; nobody waits for an answer
-        gate = Gate(self._kernel, self._vault, scope, key, describe(scope, body), one_commit=endpoint.one_commit)
+        gate = Gate(self._kernel, self._vault, scope, key, body, one_commit=endpoint.one_commit)
         endpoint.gate()
         enter_gate(gate)
         try:
-            await self.app(scope, replayed(body, receive), _Answer(gate, send).send)
+            await self.app(scope, replayed(body, receive), _Answer(gate, exchange_of(scope), send).send)
         except NotCommitted as exc:
             await gate.break_off()
             raise exc.__cause__ or exc from None
@@ -66,8 +67,9 @@ class Idempotency:
 class _Answer:
     """The answer on its way out: it is held back until it is known whether it is kept."""
 
-    def __init__(self, gate: Gate, send: Send) -> None:
+    def __init__(self, gate: Gate, exchange: Exchange, send: Send) -> None:
         self._gate = gate
+        self._exchange = exchange
         self._send = send
         self._start: Message | None = None
         self._streams = False
@@ -89,10 +91,12 @@ class _Answer:
         status, headers, body = start["status"], list(start.get("headers", ())), message.get("body", b"")
         is_body = message["type"] == "http.response.body"  # else a file that the server sends by itself
         more = message.get("more_body", False)
-        if status >= 500:
+        if status >= 500 or (self._gate.one_commit and asks_to_try_again(status, headers)):
             await self._gate.break_off()
         elif is_body and not more:
-            await self._gate.settle(status, headers, body if may_be_kept(headers, body) else None)
+            # A layer outside of this one adds what a route has laid into the exchange, such as `no-store`.
+            kept = may_be_kept([*headers, *self._exchange.extra_headers], body)
+            await self._gate.settle(status, headers, body if kept else None)
         elif not is_body or self._gate.in_transaction:
             await self._gate.settle(status, headers, None)  # what is left of a stream is made after the commit
         else:
@@ -103,6 +107,6 @@ class _Answer:
 
 def _is_of_auth(scope: Scope) -> bool:
     """Whether the answer may hold tokens, which are kept nowhere."""
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = path_below_root(scope)
     prefix = f"{scope['app'].state.api_prefix}/auth"
     return path == prefix or path.startswith(f"{prefix}/")

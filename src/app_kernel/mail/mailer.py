@@ -33,6 +33,11 @@ class KernelMailer:
         self._domain = mail_domain(kernel.config)
         self._templates: Templates | None = None
 
+    @property
+    def can_send(self) -> bool:
+        """Whether mails leave, or are kept where developers read them."""
+        return self._way is not None
+
     async def send_template(
         self, to: str, template: str, values: Mapping[str, Any], *, expires_at: datetime | None = None
     ) -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Path
 from starlette.exceptions import HTTPException
@@ -11,19 +10,27 @@ from starlette.responses import HTMLResponse, JSONResponse
 
 from app_kernel.core.current import current_kernel
 from app_kernel.core.errors import PermissionDenied
+from app_kernel.core.own_address import host_of, is_local_host, is_origin_of_host, origin_of
 from app_kernel.mail.development import development_mails, mail_of
 from app_kernel.mail.pages import HEADERS, list_page, mail_page
 from app_kernel.mail.store import get_mail
 
 
-async def refuse_other_origins(request: Request) -> None:
-    """Raises PermissionDenied for scripts of other pages: CORS may let any page read what this service answers."""
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise PermissionDenied("Only the service's own pages may read its mails.")
+async def refuse_strangers(request: Request) -> None:
+    """Raises PermissionDenied for scripts of other pages: CORS may let any page read what this service answers.
+
+    The Host counts too: another site's name may lead to this machine (DNS rebinding), and its page is of one origin
+    with what it reads then.
+    """
+    config = current_kernel().config
+    host, origin = host_of(request.scope), request.headers.get("origin")
+    public = origin_of(config.public_url or "")
+    is_known = is_local_host(host) or (public is not None and public.partition("://")[2] == host.lower())
+    if not is_known or (origin is not None and not is_origin_of_host(origin, host, secure=False)):
+        raise PermissionDenied("Mails are shown to the service's own pages: open this at localhost, or set PUBLIC_URL.")
 
 
-router = APIRouter(prefix="/dev", include_in_schema=False, dependencies=[Depends(refuse_other_origins)])
+router = APIRouter(prefix="/dev", include_in_schema=False, dependencies=[Depends(refuse_strangers)])
 
 
 @router.get("/mail.json")

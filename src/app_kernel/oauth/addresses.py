@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import SignInRefused
+from app_kernel.core.own_address import own_base
 
 LONGEST_URL = 2000
 LONGEST_TARGET = 500
@@ -21,7 +22,6 @@ OWN_PARAMETERS = frozenset({"code", "error", "linked"})
 """What a sign-in adds to the target's query."""
 
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
-_TEST_HOSTS = frozenset({"localhost", "testserver"})
 # What browsers and parsers read differently: space, controls, backslashes, and letters beyond ASCII in any place.
 _ambiguous = re.compile(r"[^\x21-\x7e]|\\").search
 _host = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?").fullmatch
@@ -105,17 +105,11 @@ def with_parameter(target: str, name: str, value: str) -> str:
 
 
 def callback_base(config: ServiceConfig, request: Request) -> str:
-    """Where browsers reach this service: `public_url`, and never what a Host header says.
-
-    Without one, outside production, the address of the request will do if it is this machine's own, which poisons
-    nothing. Raises SignInRefused otherwise.
-    """
-    if config.public_url:
-        return config.public_url.rstrip("/")
-    address = parse_address(str(request.base_url)) if not config.production else None
-    if address is None or not (is_loopback(address[1]) or address[1] in _TEST_HOSTS):
+    """Where browsers reach this service; raises SignInRefused where nothing but a Host header says that."""
+    base = own_base(config, request.scope)
+    if base is None:
         raise SignInRefused("Signing in elsewhere needs the setting public_url.")
-    return f"{request.url.scheme}://{request.url.netloc}"
+    return base
 
 
 def _split(text: str) -> SplitResult | None:

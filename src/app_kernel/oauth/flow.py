@@ -195,9 +195,7 @@ class OAuth:
         self, request: Request, db: EntityStore, ticket: Ticket, target: str | None, identity: ProviderIdentity
     ) -> Response:
         if ticket.link_user_id is not None:
-            if not await self._is_signed_in(request, ticket.link_user_id, ticket.link_token):
-                raise SignInRefused
-            await self.linking.link(db, ticket.link_user_id, identity, verified=ticket.link_verified)
+            await self._link(request, db, ticket, ticket.link_user_id, identity)
             if target is None:
                 return JSONResponse({"linked": identity.provider})
             return RedirectResponse(with_parameter(target, "linked", identity.provider), 303)
@@ -211,19 +209,23 @@ class OAuth:
         self._cookies.keep_for_exchange(response, code, half)
         return response
 
-    async def _is_signed_in(self, request: Request, user_id: str, token: str | None) -> bool:
-        """Whether the session that asked for a link is still there: who was signed out meanwhile links nothing."""
-        user = current_context().user
-        if user is not None and user.id == user_id:
-            return True
-        if token is None or self._kernel.authenticator is None:
-            return False
-        scope = {**request.scope, "headers": [(b"authorization", f"Bearer {token}".encode("latin-1"))]}
-        try:
-            user = await self._kernel.authenticator(self._kernel, scope)
-        except NotAuthenticated:
-            return False
-        return user is not None and user.id == user_id
+    async def _link(
+        self, request: Request, db: EntityStore, ticket: Ticket, user_id: str, identity: ProviderIdentity
+    ) -> None:
+        """Links, if the session that asked for it is still there: who was signed out meanwhile links nothing.
+
+        It is read anew in the transaction that links, because a link stays when the session is over.
+        """
+        user, token = current_context().user, ticket.link_token
+        if token is not None and (user is None or user.id != user_id):
+            headers = [(b"authorization", f"Bearer {token}".encode("latin-1"))]
+            request = Request({**request.scope, "headers": headers})
+        async with db.transaction():
+            try:
+                await self.linking.accounts.require_session(request, db, user_id)
+            except NotAuthenticated:
+                raise SignInRefused from None
+            await self.linking.link(db, user_id, identity, verified=ticket.link_verified)
 
     async def _authorization_url(self, ticket: Ticket) -> str:
         async with asking(ticket.provider):

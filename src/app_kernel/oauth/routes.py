@@ -5,19 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app_kernel.core.current import current_kernel
-from app_kernel.core.deps import db_connection
+from app_kernel.core.deps import db_connection, forbid_storing
 from app_kernel.core.errors import SignInRefused
-from app_kernel.core.exchange import exchange_of
 from app_kernel.core.identity import UserIdentity, get_current_user
 from app_kernel.core.ports import EntityStore
+from app_kernel.core.problem_docs import problem
 from app_kernel.oauth import store
 from app_kernel.oauth.flow import OAuth
-from app_kernel.oauth.schemas import AuthorizationAnswer, ExchangeRequest, LinkedAccount, LinkRequest, problem
-
-
-async def forbid_storing(request: Request) -> None:
-    """Keeps codes, tokens and who signed in out of every cache, errors too (RFC 6749, 5.1)."""
-    exchange_of(request.scope).extra_headers.append((b"cache-control", b"no-store"))
+from app_kernel.oauth.schemas import AuthorizationAnswer, ExchangeRequest, LinkedAccount, LinkRequest
 
 
 async def oauth_of_service() -> OAuth:

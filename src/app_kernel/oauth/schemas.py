@@ -1,7 +1,7 @@
 """What the routes of oauth take and give."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,11 +43,3 @@ class LinkedAccount(BaseModel):
     provider: str
     email: str | None = Field(description="The address at the provider when it was linked.")
     linked_at: datetime
-
-
-def problem(*descriptions: str) -> dict[str, Any]:
-    """The documentation of an error answer (RFC 9457), for `responses=`."""
-    return {
-        "description": " ".join(descriptions),
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }

@@ -53,8 +53,11 @@ class ServiceLimiter:
         """Counts one hit in the sliding window of `bucket` if there is room for it; never raises for a Redis away.
 
         The limit holds across all processes of the service with Redis, and for this process alone without. A bucket is
-        named `kind:whose`, such as `user:42`; one that is hit with another window is another bucket.
+        named `kind:whose`, such as `user:42`; one that is hit with another window is another bucket. A limit below 1
+        allows nothing and counts nothing. Raises ValueError for a window below 1.
         """
+        if limit < 1 or window < 1:
+            return _nothing(limit, window)
         shared, memory = self._shared, self._memory
         if shared is None:
             return memory.hit(bucket, limit, window)
@@ -69,6 +72,12 @@ class ServiceLimiter:
         if allowance.allowed:
             memory.note(bucket, limit, window)
         return allowance
+
+
+def _nothing(limit: int, window: int) -> Allowance:
+    if window < 1:
+        raise ValueError(f"The window of a limit must be at least 1 second, not {window!r}.")
+    return Allowance(False, limit, window, 0, float(window))
 
 
 def _tell_of_outage(error: Exception | None) -> None:

@@ -11,9 +11,10 @@ from app_kernel.core.errors import RateLimited
 from app_kernel.core.events import RequestLimited
 from app_kernel.core.exchange import exchange_of
 from app_kernel.core.kernel import Kernel
-from app_kernel.core.limits import limit_headers, whole_seconds
+from app_kernel.core.limits import count_for, limit_headers, whole_seconds
 from app_kernel.core.networks import network_of
 from app_kernel.core.ports import RateLimiter
+from app_kernel.rate_limit.accepted_keys import AcceptedKeys, mark_of
 from app_kernel.rate_limit.route_limits import NamedLimit, RouteLimits, path_of
 
 UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -41,16 +42,20 @@ class RateLimits:
         self._config = kernel.config
         self._limiter = limiter
         self._routes = RouteLimits(())
-        self._routes_read = -1
+        self._accepted_keys = AcceptedKeys()
         self._prefix = self._auth = ""
         # Parsing an address costs more than the rest of the layer.
         self._network_of = lru_cache(maxsize=4096)(network_of)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
-            charge = self._charge(scope, current_context())
+            context = current_context()
+            mark = mark_of(scope) if context.user is None and self._config.rate_limit_anonymous is not None else None
+            charge = self._charge(scope, context, mark)
             if charge is not None and not await self._count(charge, scope, receive, send):
                 return
+            if mark is not None:
+                send = self._accepted_keys.learning(mark, context, send)
         await self.app(scope, receive, send)
 
     async def _count(self, charge: Charge, scope: Scope, receive: Receive, send: Send) -> bool:
@@ -69,8 +74,8 @@ class RateLimits:
         await _refuse_handshake(wait, scope, receive, send)
         return False
 
-    def _charge(self, scope: Scope, context: Context) -> Charge | None:
-        """Where the request counts; None for one that is not counted."""
+    def _charge(self, scope: Scope, context: Context, mark: bytes | None) -> Charge | None:
+        """Where the request counts, with what may be an API key; None for one that is not counted."""
         path = path_of(scope)
         if path in UNLIMITED:
             return None
@@ -85,8 +90,10 @@ class RateLimits:
         if self._signs_in(path, scope, is_signed_in=user is not None):
             bucket = f"{self._caller(context)}:auth"
             return ("auth", bucket, config.rate_limit_auth_requests, config.rate_limit_window)
-        if user is not None:
-            return ("default", f"user:{user.id}", config.rate_limit_requests, config.rate_limit_window)
+        user_id = user.id if user is not None else self._accepted_keys.owner_of(mark)
+        if user_id is not None:
+            count_for(scope, user_id)
+            return ("default", f"user:{user_id}", config.rate_limit_requests, config.rate_limit_window)
         if config.rate_limit_anonymous is not None:
             return ("anonymous", self._caller(context), config.rate_limit_anonymous, config.rate_limit_window)
         return None
@@ -95,9 +102,8 @@ class RateLimits:
         """The limit of the decorated route that answers; routes may be added until the first request, and after it."""
         app = scope["app"]
         routes = app.routes
-        if len(routes) != self._routes_read:
+        if not self._routes.is_current(routes):
             self._routes = RouteLimits(routes)
-            self._routes_read = len(routes)
             self._prefix = app.state.api_prefix
             self._auth = f"{self._prefix}/auth/"
         return self._routes.find(path, scope)
@@ -109,7 +115,7 @@ class RateLimits:
         below = path.removeprefix(self._prefix)
         if below.startswith("/auth/oauth/"):
             return not is_signed_in
-        return scope.get("method") == "POST" and (not is_signed_in or below.rstrip("/") in SIGN_IN)
+        return scope.get("method") == "POST" and (not is_signed_in or below.rstrip("/\n") in SIGN_IN)
 
     def _caller(self, context: Context) -> str:
         """The bucket of whoever is not signed in; all whose address nobody knows are one."""

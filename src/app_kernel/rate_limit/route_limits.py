@@ -35,21 +35,32 @@ class RouteLimits:
 
     Most requests go to routes without a decorator, and cost a look into a set. Only where a path may be that of a
     decorated route, the routes are matched in their order, as an undecorated one may come before it.
+
+    It is current as long as every router, included or mounted, has as many routes as it had: a route that was put in
+    place of another one, without more or fewer of them, is not seen.
     """
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         # To match routes FastAPI has to build them, which is for nothing where none has a limit.
         self._entries = tuple(_entries(routes, "")) if _any_has_limit(routes) else ()
+        self._top = routes
+        self._lists = tuple(_lists_of(routes, {}).values())
+        self._count = sum(map(len, self._lists))
         self._paths: set[str] = set()
         self._patterns: list[re.Pattern[str]] = []
         for entry in self._entries:
             if _has_limit(entry):
                 path, pattern = entry.route.path_format, getattr(entry.route, "path_regex", None)
-                if entry.inside is None and path is not None and "{" not in path:
-                    self._paths.add(path)
+                if path is not None and pattern == re.compile(f"^{re.escape(path)}$"):
+                    # `$` also matches before a newline at the end, so that this too is a path of the route.
+                    self._paths |= {path, f"{path}\n"}
                 else:
                     # What is no path, such as a host, may be any.
                     self._patterns.append(pattern or re.compile(""))
+
+    def is_current(self, routes: Sequence[BaseRoute]) -> bool:
+        """Whether these are the routes that were read, and no router below them has got or lost any since."""
+        return routes is self._top and sum(map(len, self._lists)) == self._count
 
     def find(self, path: str, scope: MutableMapping[str, Any]) -> NamedLimit | None:
         """The limit of the route that answers, or None where that has none or nothing answers; `path` is `path_of`."""
@@ -70,6 +81,17 @@ def path_of(scope: Mapping[str, Any]) -> str:
         return path
     below = path[len(root) :]
     return below if not below or below.startswith("/") else path
+
+
+def _lists_of(routes: Sequence[BaseRoute], found: dict[int, Sequence[BaseRoute]]) -> dict[int, Sequence[BaseRoute]]:
+    """The lists of routes, by identity, in which a new route of the application may appear."""
+    if id(routes) not in found:
+        found[id(routes)] = routes
+        for route in routes:
+            inside = getattr(getattr(route, "original_router", route), "routes", None)
+            if inside is not None:
+                _lists_of(inside, found)
+    return found
 
 
 def _any_has_limit(routes: Sequence[BaseRoute]) -> bool:

@@ -3,6 +3,9 @@
 A bucket is a list of `instant:total`, the total being that of all hits so far, in microseconds since 1970. Its first
 entry no longer counts: what lies behind it is the difference of two totals, so nothing is summed up. As in `window`,
 instants of a limit above SLOTS are rounded up to a 1000th of the window. The list expires with its last hit.
+
+What is no such list, as something else has written it, is thrown away: one bucket must not fail those of other callers
+that travel with it. What fails then as well, such as a Redis that is full or only reads, fails the whole call.
 """
 
 from app_kernel.rate_limit.window import SLOTS
@@ -20,13 +23,11 @@ end
 local function read(text)
   if not text then return nil end
   local at, total = string.match(text, '^(%d+):(%d+)$')
+  if not at then error('no bucket') end
   return tonumber(at), tonumber(total)
 end
 
-local answers = {{}}
-for number, key in ipairs(KEYS) do
-  local limit = tonumber(ARGV[2 * number])
-  local window = tonumber(ARGV[2 * number + 1]) * 1000000
+local function hit(key, limit, window)
   local grain = 1
   if limit > {SLOTS} then grain = window / {SLOTS} end
   local last, total = read(redis.call('LINDEX', key, -1))
@@ -70,9 +71,21 @@ for number, key in ipairs(KEYS) do
     redis.call('PEXPIRE', key, math.ceil((window + grain) / 1000) + 1000)
     oldest = oldest or at
   end
+  return allowed, left, oldest + window - now
+end
+
+local answers = {{}}
+for number, key in ipairs(KEYS) do
+  local limit = tonumber(ARGV[2 * number])
+  local window = tonumber(ARGV[2 * number + 1]) * 1000000
+  local fine, allowed, left, wait = pcall(hit, key, limit, window)
+  if not fine then
+    redis.call('DEL', key)
+    allowed, left, wait = hit(key, limit, window)
+  end
   answers[3 * number - 2] = allowed
   answers[3 * number - 1] = left
-  answers[3 * number] = oldest + window - now
+  answers[3 * number] = wait
 end
 return answers
 """

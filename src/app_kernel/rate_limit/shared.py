@@ -30,11 +30,15 @@ PAUSE_SECONDS = 1.0
 BATCH = 100
 """Most hits of one script call, during which Redis does nothing else: less than 1 ms."""
 
+MOST = 10**9
+"""Larger limits, and windows of more seconds, are counted as this: so many hits nobody makes, so long nobody waits, and
+with more the numbers of Redis are no longer exact."""
+
 _SHA = hashlib.sha1(HIT.encode(), usedforsecurity=False).hexdigest()
 
 
 class _Hit(NamedTuple):
-    key: str
+    key: bytes
     limit: int
     window: int
     came_at: float
@@ -65,12 +69,16 @@ class SharedLimiter:
             self._give_up(failure)
 
     async def hit(self, bucket: str, limit: int, window: int) -> Allowance | None:
-        """Counts one hit if there is room for it; None when Redis is away, of which it never takes long to know."""
+        """Counts one hit if there is room for it; None when Redis is away, of which it never takes long to know.
+
+        What Redis could not take is refused or made fit here: there it would fail all hits that travel together.
+        """
         if self._watcher is not None:
             return None
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
-        self._waiting.append(_Hit(f"{self._prefix}{window}:{bucket}", limit, window, loop.time(), answer))
+        key = f"{self._prefix}{window}:{bucket}".encode("utf-8", "surrogatepass")
+        self._waiting.append(_Hit(key, int(limit), int(window), loop.time(), answer))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send())
         allowance: Allowance | None = await answer
@@ -118,7 +126,7 @@ class SharedLimiter:
     async def _failure(self) -> Exception | None:
         """Why Redis does not count a hit in a bucket of nobody's; None when it does."""
         loop = asyncio.get_running_loop()
-        hit = _Hit(f"{self._prefix}probe", 1, 1, loop.time(), loop.create_future())
+        hit = _Hit(f"{self._prefix}probe".encode(), 1, 1, loop.time(), loop.create_future())
         try:
             await self._ask([hit], hit.came_at + CONNECT_SECONDS)
         except Exception as exc:  # noqa: BLE001 - as above
@@ -130,7 +138,7 @@ class SharedLimiter:
         frozen = frozen_epoch()
         values: list[Any] = ["" if frozen is None else round(frozen * 1_000_000)]
         for hit in batch:
-            values += (hit.limit, hit.window)
+            values += (min(hit.limit, MOST), min(hit.window, MOST))
         keys = [hit.key for hit in batch]
         async with _patience_until(deadline):
             try:

@@ -9,6 +9,7 @@ KernelError
 ├── PermissionDenied 403
 │   ├── CrossSiteRequest
 │   └── MissingScope
+├── WorkspaceNotFound 404
 ├── TooManyAttempts 429
 │   └── RateLimited
 ├── ApiKeyError
@@ -67,6 +68,7 @@ from app_kernel.core.errors.access import (
     PermissionDenied,
     RateLimited,
     TooManyAttempts,
+    WorkspaceNotFound,
 )
 from app_kernel.core.errors.accounts import (
     AccountError,
@@ -232,4 +234,5 @@ __all__ = [
     "UnsupportedValue",
     "VersionConflict",
     "WeakPassword",
+    "WorkspaceNotFound",
 ]

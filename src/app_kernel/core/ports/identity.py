@@ -59,6 +59,19 @@ class Accounts(Protocol):
         TooManyAttempts, NotAuthenticated.
         """
 
+    async def hold_account(self, db: EntityStore, user_id: str) -> None:
+        """Makes whoever else holds the account, signs in or ends its sessions wait for the open transaction's end.
+
+        Called first in it: what is read of the account afterwards stays true until then.
+        """
+
+    async def require_session(self, request: Request, db: EntityStore, user_id: str) -> None:
+        """Holds the account and reads the caller's session and account anew, in the open transaction.
+
+        `get_current_user` may go by what was true a second ago: too old for what stays when the session is over, such
+        as a key. Raises NotAuthenticated when the session is over or another user's, or the account may not sign in.
+        """
+
     async def sign_in(
         self, request: Request, db: EntityStore, user_id: str, *, method: str, cookie: bool = False
     ) -> Response:
@@ -96,11 +109,19 @@ class RateLimiter(Protocol):
     """Counts what may happen only so often, across all processes where Redis is there."""
 
     async def hit(self, bucket: str, limit: int, window: int) -> Allowance:
-        """Counts one hit in the sliding window of `bucket` if there is room for it; never raises for a Redis away."""
+        """Counts one hit in the sliding window of `bucket` if there is room for it; never raises for a Redis away.
+
+        `bucket` may be any text, such as `mails:42`. A limit below 1 allows nothing: the answer is a refusal, with the
+        window as `reset_after`. Raises ValueError for a window below 1 second.
+        """
 
 
 class Mailer(Protocol):
     """Mail to users."""
+
+    @property
+    def can_send(self) -> bool:
+        """Whether mail is set up; without, `send_template` raises MailNotConfigured."""
 
     async def send_template(
         self, to: str, template: str, values: Mapping[str, Any], *, expires_at: datetime | None = None
