@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -278,6 +279,51 @@ async def test_a_new_and_an_existing_address_register_alike(strict, monkeypatch)
     assert (await strict.sign_in()).status_code == 200  # nothing of the owner's account changed
 
 
+async def test_deleting_and_signing_up_again_does_not_fill_a_mailbox(service):
+    sent = 0
+    for _ in range(3):
+        user = await service.sign_up()
+        for _ in range(4):
+            assert (await service.post("resend-verification", email=EMAIL)).status_code == 202
+        sent += len(await service.mails())
+        gone = await service.call("DELETE", "/auth/me", user["access_token"], json={"password": PASSWORD})
+        assert gone.status_code == 204
+    assert sent == 5
+
+
+async def test_a_reset_ends_every_other_link_however_many_there_are(service):
+    await service.sign_up()
+    row = await service.user_row()
+    old = await service.link("forgot-password")
+    rows = [
+        {"token_hash": f"hash {n}", "purpose": "notice", "user_id": row["id"], "email": EMAIL, "expires_at": later}
+        for n in range(450)
+        for later in [clock.now() + timedelta(hours=1)]
+    ]
+    await service.db.privileged.save_entities("kernel_email_tokens", rows)
+    assert await reset(service, await service.link("forgot-password")) == 204
+    assert await reset(service, old) == 400
+
+
+async def test_an_older_link_takes_nothing_from_an_account_that_was_confirmed(service):
+    user = await service.sign_up()
+    first, second = await service.link("resend-verification"), await service.link("resend-verification")
+    assert (await service.post("verify-email", token=second, password=PASSWORD)).status_code == 200
+    assert (await service.post("verify-email", token=first)).status_code == 400
+    assert await service.accepts(user["access_token"])
+    assert (await service.sign_in()).status_code == 200
+
+
+async def test_a_changed_password_ends_the_links_that_were_mailed_before(service):
+    user = await service.sign_up()
+    link = await service.link("forgot-password")
+    body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+    changed = await service.call("POST", "/auth/change-password", user["access_token"], json=body)
+    assert changed.status_code == 204
+    assert await reset(service, link) == 400
+    assert [mail.template for mail in await service.mails()][-1] == "password_changed"
+
+
 @pytest.mark.acceptance("AU8")
 async def test_who_asks_for_a_link_does_not_see_its_job(strict):
     """How long it took would tell whether there is an account."""
@@ -404,7 +450,8 @@ async def test_a_token_in_the_query_or_a_form_is_not_taken(service):
     assert await reset(service, token) == 204
 
 
-async def test_a_password_changed_while_a_reset_was_on_its_way_is_not_lost_silently(service, monkeypatch):
+@pytest.mark.parametrize("meanwhile", [{"password_changed_at": clock.now()}, {"is_active": True, "email": "x@y.test"}])
+async def test_a_password_changed_while_a_reset_was_on_its_way_is_not_lost_silently(service, monkeypatch, meanwhile):
     """Both write the account: the second of them must fail, not win over what it never saw."""
     await service.sign_up()
     token = await service.link("forgot-password")
@@ -414,11 +461,27 @@ async def test_a_password_changed_while_a_reset_was_on_its_way_is_not_lost_silen
         monkeypatch.setattr("app_kernel.auth.registration.hash_new_password", accounts.hash_new_password)
         row = await service.user_row()
         with suppress(KernelError):
-            await store.update_user(service.db, row["id"], {"name": "changed meanwhile"})
+            await store.update_user(service.db, row["id"], meanwhile)
         return await make(password)
 
     monkeypatch.setattr("app_kernel.auth.registration.hash_new_password", overtaken)
+    user_id = (await service.user_row())["id"]
     assert await reset(service, token) == 409
-    assert (await service.sign_in()).status_code == 200
-    assert await reset(service, token) == 204
+    row = await store.get_user_row(service.db, user_id)
+    assert row is not None
+    assert passwords.verify_password(PASSWORD, row["password_hash"])
+
+
+async def test_whoever_holds_a_session_cannot_hold_off_a_new_password(service, monkeypatch):
+    """By changing the profile again and again while the owner resets or changes the password."""
+    user = await service.sign_up()
+    make = accounts.hash_in_thread
+
+    async def meanwhile(password: str) -> str:
+        await service.call("PATCH", "/auth/me", user["access_token"], json={"name": "busy"})
+        return await make(password)
+
+    monkeypatch.setattr(accounts, "hash_in_thread", meanwhile)
+    assert await reset(service, await service.link("forgot-password")) == 204
     assert passwords.verify_password(NEW_PASSWORD, (await service.user_row())["password_hash"])
+    assert not await service.accepts(user["access_token"])

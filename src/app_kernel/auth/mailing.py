@@ -49,7 +49,7 @@ async def send_link(
 ) -> bool:
     """Mails a link to the account's address, or to `to`, in one commit with its token; whether it did.
 
-    It does nothing once the address has had its share of the hour. Raises MailNotConfigured.
+    It does nothing once the account or the address has had its share of the hour. Raises MailNotConfigured.
     """
     sender, now = mailer(), clock.now()
     address, lifetime = to or user["email"], LIFETIMES[purpose]
@@ -87,7 +87,7 @@ async def _had_its_share(db: EntityStore, user: Row, address: str, purposes: tup
     """Asked at the same time for one account, the second waits for the first one's transaction and counts its mail."""
     await store.take_account_turn(db, user["id"])
     since = clock.now() - timedelta(hours=1)
-    return await store.count_email_tokens(db, address, purposes, since) >= MOST_PER_HOUR
+    return await store.count_email_tokens(db, user["id"], address, purposes, since) >= MOST_PER_HOUR
 
 
 async def _remember(
@@ -128,10 +128,13 @@ async def ask_for_link(config: ServiceConfig, email: str, purpose: Purpose, base
     mailer()
     request = {"email": email, "purpose": purpose, "base": base, "asked_at": int(clock.epoch())}
     sealed = key_ring(config).seal(PURPOSE, orjson.dumps(request))
-    queue = current_kernel().port(JobQueue)  # type: ignore[type-abstract]  # as above
-    # Nobody's job: who asked could read in /jobs how long it took, which tells whether there was an account.
-    with acting_as(None):
-        await queue.enqueue(MAIL_LINK, {"sealed": sealed})
+    kernel = current_kernel()
+    queue = kernel.port(JobQueue)  # type: ignore[type-abstract]  # as above
+    # Nobody's job: who asked could read in /jobs how long it took, which tells whether there was an account. In a
+    # transaction it waits in the database while the queue is away.
+    async with kernel.db.connection().transaction():
+        with acting_as(None):
+            await queue.enqueue(MAIL_LINK, {"sealed": sealed})
 
 
 async def mail_link(payload: dict[str, Any]) -> None:

@@ -72,9 +72,11 @@ async def change_password(
     user = await require_user(db, user_id)
     await prove_password(db, issuer, user, current)
     await replace_password(db, issuer.config, user, new, keep_session=session_id)
-    # A reset link that somebody was mailed before is a way in too.
-    await store.use_up_email_tokens(db, user_id)
-    await tell(issuer.config, user["email"], "password_changed")
+    # In a transaction, so that the mail waits in the database while the queue is away.
+    async with db.transaction():
+        # A reset link that somebody was mailed before is a way in too.
+        await store.use_up_email_tokens(db, user_id)
+        await tell(issuer.config, user["email"], "password_changed")
 
 
 async def prove_password(db: EntityStore, issuer: Issuer, user: Row, password: str) -> None:

@@ -118,12 +118,14 @@ async def take_account_turn(db: EntityStore, user_id: str) -> None:
     await db.privileged.save_entity(ACCOUNT_TURNS, {"id": user_id, "at": clock.now()})
 
 
-async def count_email_tokens(db: EntityStore, email: str, purposes: Sequence[str], since: datetime) -> int:
-    """How many mails for these purposes went to an address since then, whichever account they were about."""
+async def count_email_tokens(
+    db: EntityStore, user_id: str, email: str, purposes: Sequence[str], since: datetime
+) -> int:
+    """How many mails for these purposes were caused by an account, or went to an address, since then."""
     return await db.privileged.count_entities(
         EMAIL_TOKENS,
-        "[email] = ? AND [purpose] IN (?) AND [created_at] > ?",
-        (email, list(purposes), clock.to_text(since)),
+        "([user_id] = ? OR [email] = ?) AND [purpose] IN (?) AND [created_at] > ?",
+        (user_id, email, list(purposes), clock.to_text(since)),
     )
 
 
