@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app_kernel.core.bodies import read_body, replayed
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.exchange import exchange_of
 from app_kernel.core.feature import Feature
@@ -50,11 +51,11 @@ class RequestLimits:
         if not _is_json(headers.get(b"content-type", b"")):
             await self.app(scope, body.receive, send)
             return
-        whole = await body.read_all()
+        whole = await read_body(body.receive)
         if whole is None:
             return  # the client has left; nobody waits for an answer
         check_json(whole)
-        await self.app(scope, _replay(whole, receive), send)
+        await self.app(scope, replayed(whole, receive), send)
 
 
 class _LimitedBody:
@@ -85,31 +86,6 @@ class _LimitedBody:
             raise HTTPException(413, f"The body is larger than {self._limit} bytes.", _CLOSE)
         self._complete = not message.get("more_body", False)
         return message
-
-    async def read_all(self) -> bytes | None:
-        """The whole body, or None when the client left before it was complete."""
-        chunks: list[bytes] = []
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                return None
-            chunks.append(message.get("body", b""))
-            if not message.get("more_body", False):
-                return b"".join(chunks)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body once and then whatever else happens to the connection."""
-    given = False
-
-    async def replayed() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replayed
 
 
 def _check_sizes(scope: Scope) -> None:

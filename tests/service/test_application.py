@@ -56,7 +56,9 @@ def test_errors_are_documented_as_the_problems_that_they_are() -> None:
     own = document["paths"]["/things/{id}"]["post"]["responses"]["422"]
     kernels = document["paths"]["/auth/login"]["post"]["responses"]["4XX"]
     for response in (own, kernels):
-        assert response["content"] == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        assert response["content"] == {
+            "application/problem+json": {"schema": {"$ref": "#/components/schemas/KernelProblem"}}
+        }
     assert "HTTPValidationError" not in str(document)
 
 
@@ -98,6 +100,23 @@ async def test_layers_stand_in_the_order_of_the_features_and_the_applications_in
     async with app.router.lifespan_context(app):
         await call(app, http_scope(path="/healthz"))
     assert passed == ["a", "b", "c", "application"]
+
+
+def test_a_model_of_the_applications_may_be_called_problem() -> None:
+    class Problem(BaseModel):
+        question: str
+
+    asks = APIRouter()
+
+    @asks.post("/problems")
+    async def ask(problem: Problem) -> Problem:
+        return problem
+
+    document = small_app(asks).openapi()
+    assert document["components"]["schemas"]["Problem"]["properties"].keys() == {"question"}
+    refused = document["paths"]["/problems"]["post"]["responses"]["422"]
+    assert "KernelProblem" in str(refused)
+    assert "HTTPValidationError" not in str(document)
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -6,6 +6,7 @@ the answer before other middleware changes it, and shares the handler's task, in
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app_kernel.core.bodies import read_body, replayed
 from app_kernel.core.errors import InvalidIdempotencyKey
 from app_kernel.core.exchange import Exchange, exchange_of
 from app_kernel.core.kernel import Kernel
@@ -14,7 +15,7 @@ from app_kernel.encryption import key_ring
 from app_kernel.idempotency.answers import Vault, asks_to_try_again, may_be_kept
 from app_kernel.idempotency.endpoints import Endpoint, find_endpoint
 from app_kernel.idempotency.gate import Gate, NotCommitted, enter_gate
-from app_kernel.idempotency.requests import HEADER, METHODS, read_body, read_key, replayed
+from app_kernel.idempotency.requests import HEADER, METHODS, read_key
 
 _STREAMS = "The answer of this route is a stream, which cannot be given again: send no Idempotency-Key."
 

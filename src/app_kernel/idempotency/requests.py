@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Scope
 
 from app_kernel.core.context import current_context
 from app_kernel.core.errors import InvalidIdempotencyKey
@@ -32,32 +32,6 @@ def read_key(scope: Scope) -> bytes:
     if len(values) > 1 or not 0 < len(key) <= MAX_KEY or not all(0x21 <= byte <= 0x7E for byte in key):
         raise InvalidIdempotencyKey
     return key
-
-
-async def read_body(receive: Receive) -> bytes | None:
-    """The whole body, which an outer layer bounds; None when the client left before it was complete."""
-    chunks: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def replayed(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body once and then whatever else happens to the connection."""
-    given = False
-
-    async def receive_again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive_again
 
 
 def describe(scope: Scope, body: bytes) -> bytes:

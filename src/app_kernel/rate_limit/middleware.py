@@ -13,9 +13,10 @@ from app_kernel.core.exchange import exchange_of
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.limits import count_for, limit_headers, whole_seconds
 from app_kernel.core.networks import network_of
+from app_kernel.core.paths import path_below_root
 from app_kernel.core.ports import RateLimiter
 from app_kernel.rate_limit.accepted_keys import AcceptedKeys, mark_of
-from app_kernel.rate_limit.route_limits import NamedLimit, RouteLimits, path_of
+from app_kernel.rate_limit.route_limits import NamedLimit, RouteLimits
 
 UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
 SIGN_IN = frozenset(
@@ -76,7 +77,7 @@ class RateLimits:
 
     def _charge(self, scope: Scope, context: Context, mark: bytes | None) -> Charge | None:
         """Where the request counts, with what may be an API key; None for one that is not counted."""
-        path = path_of(scope)
+        path = path_below_root(scope)
         if path in UNLIMITED:
             return None
         config, user = self._config, context.user

@@ -1,7 +1,7 @@
 """Which limit of its own the route has that is going to answer a request, before it is matched."""
 
 import re
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,10 @@ class RouteLimits:
         return routes is self._top and sum(map(len, self._lists)) == self._count
 
     def find(self, path: str, scope: MutableMapping[str, Any]) -> NamedLimit | None:
-        """The limit of the route that answers, or None where that has none or nothing answers; `path` is `path_of`."""
+        """The limit of the route that answers, or None where that has none or nothing answers.
+
+        `path` is that of the scope below its root.
+        """
         if path not in self._paths:
             for pattern in self._patterns:
                 if pattern.match(path):
@@ -71,16 +74,6 @@ class RouteLimits:
             else:
                 return None
         return _first_match(self._entries, {**scope})
-
-
-def path_of(scope: Mapping[str, Any]) -> str:
-    """The path below the place where the application is mounted, as routes see it."""
-    path: str = scope["path"]
-    root: str | None = scope.get("root_path")
-    if not root or not path.startswith(root):
-        return path
-    below = path[len(root) :]
-    return below if not below or below.startswith("/") else path
 
 
 def _lists_of(routes: Sequence[BaseRoute], found: dict[int, Sequence[BaseRoute]]) -> dict[int, Sequence[BaseRoute]]:

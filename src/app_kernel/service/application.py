@@ -12,7 +12,7 @@ from app_kernel.core.errors import KernelError
 from app_kernel.core.kernel import Kernel
 from app_kernel.problems import HANDLERS, MEDIA_TYPE, SCHEMA, answer_problem
 
-PROBLEM_CONTENT: dict[str, Any] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+PROBLEM_CONTENT: dict[str, Any] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/KernelProblem"}}}
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "A problem (RFC 9457)", "content": PROBLEM_CONTENT}
 }
@@ -56,7 +56,7 @@ class KernelApp(FastAPI):
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         if document is not self._described:
             self._described = document
-            schemas["Problem"] = SCHEMA
+            schemas["KernelProblem"] = SCHEMA
             _prefix_token_url(document, self.state.api_prefix)
             for path in document.get("paths", {}).values():
                 for operation in path.values():
