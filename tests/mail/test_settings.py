@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from app_kernel import ConfigurationError, ServiceConfig
+from app_kernel.core.own_address import is_loopback
 from app_kernel.mail import create_feature
-from app_kernel.mail.settings import Sender, find_problems, is_loopback, mail_domain, read_sender, read_smtp_url
+from app_kernel.mail.settings import Sender, find_problems, mail_domain, read_sender, read_smtp_url
 
 SECRET = "secret-of-the-mail-tests-0123456789abcdef"
 PASSWORD = "canary-Pa55word"

@@ -1,5 +1,6 @@
 """Where this service is for a browser, as far as that can be known: a client chooses what it writes into `Host`."""
 
+import ipaddress
 import re
 from urllib.parse import urlsplit
 
@@ -17,6 +18,16 @@ def host_of(scope: Scope) -> str:
     """The Host header; empty without one, and with two."""
     found = [value for name, value in scope["headers"] if name == b"host"]
     return found[0].decode("latin-1") if len(found) == 1 else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host of the settings is this machine, as far as its name says (RFC 6761, 6.3)."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_local_host(host: str) -> bool:

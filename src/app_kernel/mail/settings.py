@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from email_validator import EmailNotValidError, validate_email
 
 from app_kernel.core.config import ServiceConfig, environment_name
+from app_kernel.core.own_address import is_loopback
 
 SUBMISSION_PORT, TLS_PORT = 587, 465
 """The ports of mail submission: STARTTLS (RFC 6409) and TLS from the first byte (RFC 8314)."""
@@ -132,16 +133,6 @@ def mail_domain(config: ServiceConfig) -> str:
     sender = read_sender(config.mail_from) if config.mail_from else None
     domain = sender.address.rpartition("@")[2] if sender else ""
     return domain if _mail_domain(domain) else "localhost"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this host is this machine, as far as its name says."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 _URLS = ("public_url", "verify_email_url", "reset_password_url")

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import SignInRefused
-from app_kernel.core.own_address import own_base
+from app_kernel.core.own_address import is_loopback, own_base
 
 LONGEST_URL = 2000
 LONGEST_TARGET = 500
@@ -43,14 +43,6 @@ def parse_address(text: str) -> Address | None:
     except ValueError:
         return None
     return parts.scheme, parts.hostname or "", port, parts.path or "/", parts.query
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine itself."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def find_address_problem(text: object, *, loopback_http: bool = True) -> str | None:
