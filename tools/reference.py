@@ -80,8 +80,9 @@ def render_events() -> str:
         parts.append(f"## {name}\n\n{_paragraphs(event)}\n\nFields: {fields}.\n")
     return _page(
         "Events",
-        "A feature hears of an event after the fact: `Feature(name=..., listeners={UserRegistered:"
-        " on_registered})`, where"
+        "A feature hears of an event after the fact, of `UserRegistered`, `UserDeleted` and `OwnershipProven` inside"
+        " the transaction, so that what it writes is part of the same commit:"
+        " `Feature(name=..., listeners={UserRegistered: on_registered})`, where"
         " `on_registered(kernel, event)` is plain or async. A listener that fails is logged and"
         " counted, and harms nobody.",
         "\n".join(parts),
@@ -137,7 +138,9 @@ def render_routes() -> str:
     return _page(
         "Routes",
         "What the kernel adds to your own routes. `api_prefix` goes before all but `/healthz`,"
-        " `/readyz` and `/metrics`.",
+        " `/readyz` and `/metrics`. With `oauth_providers` come those of [sign-in elsewhere](../howto/sign-in-with.md),"
+        " with `debug` the page of [mails](../howto/send-mail.md). `GET /auth/verify-email` and"
+        " `GET /auth/reset-password` are the service's own pages for mailed links.",
         _table(("route", "what it does", "signed in"), sorted(set(rows))),
     )
 

@@ -79,10 +79,13 @@ async def test_without_a_body_a_rotation_overlaps_for_a_day():
 
 
 @pytest.mark.acceptance("AZ5")
-async def test_what_a_body_says_about_what_the_kernel_decides_is_ignored(service):
+async def test_what_a_body_says_about_what_the_kernel_decides_is_refused(service):
     ada = await service.user()
     token = await service.token()
-    made = (await service.call("POST", "/api-keys", token, json={**FORGED, "name": "CI"})).json()
+    for forged in ({**FORGED, "name": "CI"}, {"name": "CI", "scope": ["a:b"]}, {"name": "CI", "expires_in": 30}):
+        assert (await service.call("POST", "/api-keys", token, json=forged)).status_code == 422
+    assert await service.db.privileged.count_entities(API_KEYS) == 0
+    made = (await service.call("POST", "/api-keys", token, json={"name": "CI"})).json()
     path = f"/api-keys/{made['id']}"
     before = await service.db.privileged.get_entity(API_KEYS, made["id"])
     assert "forged" not in repr(before)
@@ -92,12 +95,15 @@ async def test_what_a_body_says_about_what_the_kernel_decides_is_ignored(service
     assert await service.db.privileged.get_entity(API_KEYS, "forged") is None
 
     patch = {**FORGED, "name": "renamed", "scopes": ["*"], "workspace_id": "w", "expires_in_days": 3650}
-    assert (await service.call("PATCH", path, token, json=patch)).status_code == 200
+    assert (await service.call("PATCH", path, token, json=patch)).status_code == 422
+    assert (await service.call("PATCH", path, token, json={"name": "renamed"})).status_code == 200
     after = await service.db.privileged.get_entity(API_KEYS, made["id"])
     changed = {field for field in after if after[field] != before[field]}
     assert changed == {"name", "updated_at", "_version"}
 
-    rotated = (await service.call("POST", f"{path}/rotate", token, json={**FORGED, "scopes": ["*"]})).json()
+    widened = await service.call("POST", f"{path}/rotate", token, json={**FORGED, "scopes": ["*"]})
+    assert widened.status_code == 422
+    rotated = (await service.call("POST", f"{path}/rotate", token, json={})).json()
     row = await service.db.privileged.get_entity(API_KEYS, rotated["id"])
     assert "forged" not in repr(row)
     assert (row["user_id"], row["scopes"], row["name"]) == (ada.id, None, "renamed")

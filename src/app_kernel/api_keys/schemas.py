@@ -13,7 +13,8 @@ Scope = Annotated[str, Field(min_length=1, max_length=MAX_SCOPE)]
 
 
 class _Input(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+    # A mistyped `scope` or `expires_in` would make a key that may do everything, for ever.
+    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
 
 class CreateRequest(_Input):

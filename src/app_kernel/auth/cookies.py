@@ -74,7 +74,7 @@ class SessionCookies:
         """Raises CrossSiteRequest when another site's page asks for cookies, to sign its visitor in as another user."""
         origin = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), None)
         if origin is not None and not self._is_own(scope, origin):
-            raise CrossSiteRequest
+            raise CrossSiteRequest("Only the service's own pages sign in with cookies; name others in CORS_ORIGINS.")
 
     def to_set(
         self, scope: Scope, session_id: str, tokens: tuple[str, str], lifetimes: tuple[int, int]

@@ -4,7 +4,7 @@ from starlette.types import Scope
 
 from app_kernel.auth.email_tokens import Purpose
 from app_kernel.core.config import ServiceConfig
-from app_kernel.core.errors import MailNotConfigured
+from app_kernel.core.errors import AddressUnknown
 from app_kernel.core.own_address import own_base
 
 VERIFY_PAGE = "/auth/verify-email"
@@ -15,11 +15,11 @@ def service_base(config: ServiceConfig, scope: Scope) -> str:
     """Where the kernel's routes are for a browser: the service's own address and its prefix.
 
     Whoever asks for somebody else's mail chooses the Host header, and must not choose where its link leads. Raises
-    MailNotConfigured where nothing but that header says where the service is.
+    AddressUnknown where nothing but that header says where the service is.
     """
     base = own_base(config, scope)
     if base is None:
-        raise MailNotConfigured("Links in mails need to know where the service is: set PUBLIC_URL.")
+        raise AddressUnknown
     return base + str(getattr(scope["app"].state, "api_prefix", ""))
 
 

@@ -18,7 +18,7 @@ def check_password_length(password: str, least: int) -> None:
     """Raises WeakPassword unless the password has `least` to 4096 bytes of UTF-8."""
     size = len(password.encode("utf-8", "surrogatepass"))
     if size < least:
-        raise WeakPassword(f"A password needs at least {least} characters.")
+        raise WeakPassword(f"A password needs at least {least} bytes.")
     if size > MAX_BYTES:
         raise WeakPassword(f"A password has at most {MAX_BYTES} bytes.")
 

@@ -78,7 +78,9 @@ async def _register_by_mail(db: EntityStore, issuer: Issuer, values: dict[str, A
     except AccountExists:
         pass  # somebody was faster: the address has an account now
     owner = await store.find_user_row(db, "email", account["email"])
-    if owner is not None:
+    if owner is not None and owner["email_verified_at"] is None:
+        await send_link(db, config, owner, "verify", base)
+    elif owner is not None:
         await tell_of_account(db, config, owner, base)
 
 

@@ -74,6 +74,9 @@ def _production_problems(config: ServiceConfig) -> Iterator[str]:
     """Links about accounts must lead to where the service is, and be sent at all where a login waits for one."""
     if config.email_verification == "required" and config.smtp_url is None:
         yield f"{_label('smtp_url')}: missing; in production, email_verification=required needs it"
+    public = urlsplit(config.public_url or "")
+    if public.scheme == "http" and not is_loopback(public.hostname or ""):
+        yield f"{_label('public_url')}: begins with http://, so links to new passwords would travel in clear; use https://"
     if config.public_url is None and (config.smtp_url is not None or config.email_verification == "required"):
         yield f"{_label('public_url')}: missing; in production, links in mails need to know where the service is"
 

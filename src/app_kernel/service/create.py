@@ -24,7 +24,7 @@ from app_kernel.service.address_check import find_admin_problems, find_database_
 from app_kernel.service.application import PROBLEM_RESPONSES, KernelApp
 from app_kernel.service.lifespan import Hook, Hooks, Lifespan
 from app_kernel.service.plain_answers import answer_plainly
-from app_kernel.service.preflight import complete, find_problems, settle_name, warn_of_weak_secret
+from app_kernel.service.preflight import complete, find_problems, settle_name, warn_of_no_mail, warn_of_weak_secret
 
 STARTUP_FAILURE = 3
 """The exit status by which supervisors such as uvicorn's and gunicorn's know not to start a worker again."""
@@ -66,6 +66,7 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     if problems or more:
         raise _refusal([*problems, *more])
     warn_of_weak_secret(given)
+    warn_of_no_mail(given)
 
     hooks = Hooks(schema_init, db_seed, _listed(on_startup), _listed(on_shutdown))
     app = KernelApp(

@@ -71,6 +71,12 @@ def warn_of_weak_secret(config: ServiceConfig) -> None:
         )
 
 
+def warn_of_no_mail(config: ServiceConfig) -> None:
+    """Says once, at start, that a production service cannot mail, as nobody there can replace a forgotten password."""
+    if config.production and config.auth_enabled and config.smtp_url is None:
+        _log.warning("no_mail", reason="smtp_url (SMTP_URL) is not set: /auth/forgot-password and its like answer 503")
+
+
 def _secret_problems(config: ServiceConfig) -> Iterator[str]:
     if config.auth_enabled and config.jwt_secret is None and (config.production or not config.debug):
         yield f"{label_of('jwt_secret')}: missing; make one: {NEW_SECRET}"

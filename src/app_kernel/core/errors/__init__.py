@@ -24,6 +24,7 @@ KernelError
 │   └── RequestInProgress 409 · OutcomeUnknown 409 · AnswerNotKept 409
 ├── MailError
 │   ├── MailNotConfigured 503
+│   │   └── AddressUnknown
 │   └── UndeliverableMail 422 (ValueError)
 ├── JobError
 │   ├── UnknownTask
@@ -113,6 +114,7 @@ from app_kernel.core.errors.jobs import (
     UnknownTask,
 )
 from app_kernel.core.errors.mail import (
+    AddressUnknown,
     MailError,
     MailNotConfigured,
     UndeliverableMail,
@@ -161,6 +163,7 @@ __all__ = [
     "AccountError",
     "AccountExists",
     "AccountNotFound",
+    "AddressUnknown",
     "AlreadyLinked",
     "AmbiguousKernel",
     "AmbiguousMatch",

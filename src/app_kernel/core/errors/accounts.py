@@ -44,7 +44,8 @@ class SignupDisabled(AccountError):
 
 
 class EmailNotVerified(AccountError):
-    """This account's email address is not confirmed yet; follow the link that was mailed to it."""
+    """This account's email address is not confirmed yet; follow the link that was mailed to it, or ask for another
+    one: POST /auth/resend-verification."""
 
     status = 403
     title = "Forbidden"

@@ -42,7 +42,10 @@ class OutcomeUnknown(IdempotencyError):
 
 
 class AnswerNotKept(IdempotencyError):
-    """A request with this Idempotency-Key was carried out, but its answer is not kept, so it cannot be given again."""
+    """A request with this Idempotency-Key was carried out, but its answer is not kept, so it cannot be given again.
+
+    Look at what is there; use a new key for another request.
+    """
 
     status = 409
     title = "Conflict"

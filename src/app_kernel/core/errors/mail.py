@@ -17,6 +17,10 @@ class MailNotConfigured(MailError):
     headers: ClassVar[dict[str, str]] = {}
 
 
+class AddressUnknown(MailNotConfigured):
+    """Links in mails need to know where the service is for a browser; set PUBLIC_URL."""
+
+
 class UndeliverableMail(MailError, ValueError):
     """An address, a subject or a template that no mail can be made of."""
 
