@@ -28,6 +28,12 @@ async def is_waiting_again(fleet: JobFleet) -> bool:
     return fails is not None and fails.status == "scheduled"
 
 
+async def is_running_again(fleet: JobFleet) -> bool:
+    """Whether the job of an hour runs; it may have been on a worker that the pill killed last, and is then handed on."""
+    hour = await fleet.client.get("hour")
+    return hour is not None and hour.status == "running"
+
+
 @pytest.mark.slow
 @pytest.mark.acceptance("JB5")
 async def test_other_jobs_flow_while_one_kills_its_worker_three_times_and_is_dead_then(fleet: JobFleet) -> None:
@@ -50,6 +56,7 @@ async def test_other_jobs_flow_while_one_kills_its_worker_three_times_and_is_dea
             await fleet.enqueue(id, seconds=0.01)
             await asyncio.sleep(0.05)
         await fleet.ended(*enqueued)
+        await until(lambda: is_running_again(fleet))
     finally:
         supervising.cancel()
     assert poison is not None
@@ -61,8 +68,7 @@ async def test_other_jobs_flow_while_one_kills_its_worker_three_times_and_is_dea
     print(f"{fleet.place.name}: {len(waited)} jobs beside a poison pill, p95 of the wait {p95 * 1000:.0f} ms")
     assert len(waited) > 50
     assert p95 < P95_SECONDS
-    hour, fails = await fleet.client.get("hour"), await fleet.client.get("fails")
-    assert hour is not None
-    assert hour.status == "running"
+    assert await is_running_again(fleet)
+    fails = await fleet.client.get("fails")
     assert fails is not None
     assert (fails.status, fails.attempt) == ("scheduled", 1)
