@@ -29,7 +29,7 @@ async def is_waiting_again(fleet: JobFleet) -> bool:
 
 
 async def is_running_again(fleet: JobFleet) -> bool:
-    """Whether the job of an hour runs; it may have been on a worker that the pill killed last, and is then handed on."""
+    """Whether the job of an hour runs; it may have been on the worker that the pill killed last, and be handed on."""
     hour = await fleet.client.get("hour")
     return hour is not None and hour.status == "running"
 
