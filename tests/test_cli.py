@@ -101,7 +101,7 @@ def test_the_database_comes_from_the_environment_the_env_file_or_the_option(tmp_
         (["nobody"], "", 1, "This is not an email address."),
         ([EMAIL, "--password-stdin"], "", 2, "no password on standard input"),
         ([EMAIL, "--password-stdin"], "\n", 2, "no password on standard input"),
-        ([EMAIL, "--password-stdin"], "short\n", 1, "A password needs at least 8 characters."),
+        ([EMAIL, "--password-stdin"], "short\n", 1, "A password needs at least 8 bytes."),
         (
             [EMAIL, "--username", "a b"],
             "",
