@@ -12,6 +12,7 @@ from app_kernel.core.identity import (
     require_admin,
     require_role,
 )
+from app_kernel.core.workspaces import Membership, require_workspace_member, require_workspace_role
 from app_kernel.features import FEATURES
 from app_kernel.jobs import DoNotRetry, JobContext, JobRegistry, RetryLater, get_job_client
 from app_kernel.logs import get_logger
@@ -25,6 +26,7 @@ __all__ = [
     "JobContext",
     "JobRegistry",
     "KernelError",
+    "Membership",
     "NotAuthenticated",
     "PermissionDenied",
     "RetryLater",
@@ -39,4 +41,6 @@ __all__ = [
     "redis_client",
     "require_admin",
     "require_role",
+    "require_workspace_member",
+    "require_workspace_role",
 ]

@@ -4,7 +4,9 @@ from app_kernel import (
     actor,
     api_keys,
     auth,
+    cache,
     cors,
+    flags,
     health,
     idempotency,
     jobs,
@@ -16,7 +18,9 @@ from app_kernel import (
     rate_limit,
     request_limits,
     request_log,
+    saas,
     security_headers,
+    webhooks,
 )
 from app_kernel.core.feature import FeatureFactory
 
@@ -36,6 +40,10 @@ FEATURES: tuple[FeatureFactory, ...] = (
     oauth.create_feature,
     api_keys.create_feature,
     jobs.create_feature,
+    saas.create_feature,
+    flags.create_feature,
+    webhooks.create_feature,
+    cache.create_feature,
     health.create_feature,
     metrics.create_feature,
 )

@@ -160,7 +160,7 @@ async def test_an_index_is_built_in_the_schema_of_the_url(pooler: PgBouncer, pla
     async with connect(url(pooler, place)) as db:
         await db.save_entity("items", {"id": "a", "name": "x"})
         await db.ensure_index("items", ["name"], unique=True)
-        # Not the view pg_indexes: it spells out the indexes of every schema, and another test may drop its own meanwhile.
+        # Not the view pg_indexes: it spells out those of every schema, and another test may drop its own meanwhile.
         found = await place.look(
             "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid"
             " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey)"

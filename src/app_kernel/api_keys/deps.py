@@ -20,6 +20,7 @@ from app_kernel.core.exchange import exchange_of
 from app_kernel.core.identity import UserIdentity
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.limits import is_counted_for, limit_headers, limit_of, whole_seconds
+from app_kernel.core.named_workspaces import named_workspaces
 from app_kernel.core.ports import RateLimiter
 
 GetUser = Callable[[HTTPConnection], Awaitable[UserIdentity | None] | UserIdentity | None]
@@ -76,7 +77,7 @@ class CombinedAuth(SecurityBase):
             auth = await live.check(key, self._open_db)
             await _count_request(kernel, request, auth)
             accepted[self._open_db] = auth
-        if auth.workspace_id is not None and _workspaces_named(request) - {auth.workspace_id}:
+        if auth.workspace_id is not None and named_workspaces(request) - {auth.workspace_id}:
             # As for outsiders: whether there is such a workspace is no business of this key's holder.
             raise WorkspaceNotFound
         context.actor_id, context.api_key_id = auth.user_id, auth.key_id
@@ -130,13 +131,6 @@ async def _count_request(kernel: Kernel, request: HTTPConnection, auth: Auth) ->
     if not allowance.allowed:
         await kernel.emit(RequestLimited("default"))
         raise RateLimited(whole_seconds(allowance.reset_after))
-
-
-def _workspaces_named(request: HTTPConnection) -> set[str]:
-    """Every workspace that the path, the query or the header of a request names."""
-    named = {*request.query_params.getlist("workspace_id"), *request.headers.getlist("x-workspace-id")}
-    in_path = request.path_params.get("workspace_id")
-    return named if in_path is None else {*named, str(in_path)}
 
 
 def _key_of(request: HTTPConnection) -> str | None:

@@ -9,7 +9,6 @@ from urllib.parse import quote
 import orjson
 from dotenv import dotenv_values
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -22,6 +21,7 @@ from pydantic.fields import FieldInfo
 from app_kernel.core.database_urls import POSTGRES_SCHEMES, admin_url_beside, backend_of, option_of, with_option
 from app_kernel.core.database_urls import postgres_url as make_postgres_url
 from app_kernel.core.errors import ConfigurationError
+from app_kernel.core.feature_settings import FeatureSettings
 
 DEFAULT_DATABASE = "./data/app.db"
 DATABASE_NAME = "DATABASE_NAME"
@@ -39,7 +39,7 @@ def _env(name: str) -> dict[str, Any]:
     return {"env": name}
 
 
-class ServiceConfig(BaseModel):
+class ServiceConfig(FeatureSettings):
     """The settings of a service. `ServiceConfig(...)` reads no environment; `ServiceConfig.from_env()` does.
 
     It is frozen, an unknown keyword is an error, and its text form never shows a secret. Raises ConfigurationError,
@@ -176,8 +176,8 @@ class ServiceConfig(BaseModel):
         default=None,
         repr=False,
         description="Redis: `redis://`, `rediss://` or `unix://`. Background jobs are kept in it then, limits count "
-        "over all processes, and what leaves for the admin database travels through its streams. Caches do not use it "
-        "in this version.",
+        "over all processes, caches are shared by them, and what leaves for the admin database travels through its "
+        "streams.",
     )
 
     cors_origins: list[str] = Field(
@@ -209,36 +209,7 @@ class ServiceConfig(BaseModel):
     outbox_lag_seconds: Annotated[float, Field(gt=0)] = Field(
         default=300, description="Age of the oldest message that has not left from which on /readyz names `outbox`."
     )
-    embedded_worker: bool | None = Field(
-        default=None,
-        description="Whether the service runs its own background jobs. If unset: without `redis_url`, yes; with it, a "
-        "worker apart does (`python -m app_kernel.jobs.worker`).",
-    )
-    worker_queues: list[str] = Field(
-        default=[],
-        description="Queues that a worker serves, as `name` or `name:concurrency`; if empty, those of its tasks.",
-    )
-    worker_concurrency: Annotated[int, Field(gt=0, le=1000)] = Field(
-        default=10, description="Jobs of one queue that a worker process runs at a time."
-    )
-    worker_grace_seconds: Annotated[float, Field(ge=0, le=86400)] = Field(
-        default=25, description="Seconds that a stopping worker lets its jobs run on before it gives them back."
-    )
     docs_enabled: bool = Field(default=True, description="Serves /docs, /redoc and /openapi.json.")
-    oauth_providers: dict[str, dict[str, Any]] = Field(
-        default={},
-        repr=False,
-        description="Ways to sign in elsewhere, by name: `google`, `github`, or another OpenID provider with its "
-        "`issuer`.",
-    )
-    oauth_redirect_urls: list[str] = Field(
-        default=[],
-        description="Pages that a sign-in elsewhere may return to; without them the callback answers with the tokens.",
-    )
-    idempotency_hours: Annotated[float, Field(gt=0, le=24 * 30)] = Field(
-        default=24, description="Hours for which the answer to an `Idempotency-Key` is kept."
-    )
-
     _problems: tuple[str, ...] = PrivateAttr(())
 
     @model_validator(mode="wrap")

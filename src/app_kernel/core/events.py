@@ -107,7 +107,10 @@ class SecurityEvent:
     auth.password_changed, auth.password_reset_requested, auth.password_reset, auth.email_verified, auth.email_changed,
     auth.refresh_reused, auth.registered, auth.role_changed, auth.deactivated, auth.activated, auth.deleted,
     auth.csrf_refused, oauth.linked, oauth.unlinked, oauth.refused, api_key.created, api_key.rotated, api_key.revoked,
-    api_key.refused.
+    api_key.refused, workspace.created, workspace.deleted, workspace.restored, workspace.joined, workspace.left,
+    workspace.member_removed, workspace.role_changed, workspace.ownership_transferred, workspace.invited,
+    workspace.invite_cancelled, webhook.created, webhook.changed, webhook.deleted, webhook.secret_rotated,
+    webhook.disabled, webhook.enabled, flag.changed, flag.deleted.
     """
 
     name: str
@@ -131,6 +134,25 @@ class RequestLimited:
 @dataclass(frozen=True, slots=True)
 class HitCountedLocally:
     """A hit was counted by this process alone, as Redis, which all processes share, did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookAttempted:
+    """A webhook was sent to its receiver, or that was tried."""
+
+    outcome: str
+    """delivered, failed (it is tried again), dead (it is not) or refused (an address that nothing is sent to)."""
+    attempt: int
+    duration: float
+    """Seconds from the first byte sent to the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachesUsed:
+    """What the caches of this process did since it was last told, about once a second."""
+
+    counts: Mapping[tuple[str, str], int]
+    """How often, by operation (get, set, delete) and outcome (hit, miss, done, error or memory: without Redis)."""
 
 
 @dataclass(frozen=True, slots=True)

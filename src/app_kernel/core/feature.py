@@ -79,5 +79,19 @@ class Feature:
     """What the feature does by itself beside the requests: begun after `on_startup`, ended before `on_shutdown`."""
 
 
+class FeatureRouter(APIRouter):
+    """Stands for the routes of a feature among the routers of an application, and switches the feature on.
+
+    `create_service` takes the feature's own router, once, however often and in whatever way the feature was asked for.
+    """
+
+    def __init__(self, feature_name: str, switches: Mapping[str, Any], routes: APIRouter) -> None:
+        super().__init__()
+        self.feature_name = feature_name
+        self.switches = dict(switches)
+        """Settings that asking for these routes means."""
+        self.routes.extend(routes.routes)
+
+
 FeatureFactory: TypeAlias = Callable[["ServiceConfig"], Feature | None]
 """`create_feature(config)`: None means switched off. One for each feature folder."""

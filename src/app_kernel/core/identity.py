@@ -5,7 +5,7 @@ button of /docs works, and a route pays for one dependency instead of two.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi.openapi.models import OAuth2 as OAuth2Model
 from fastapi.openapi.models import OAuthFlowPassword, OAuthFlows
@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 
 from app_kernel.core.context import current_context
 from app_kernel.core.errors import InvalidToken, NotAuthenticated, PermissionDenied
+from app_kernel.core.named_workspaces import named_workspaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class UserIdentity:
     """"user", "admin", or a role of the application's own."""
     is_active: bool = True
     workspace_id: str | None = None
-    """The workspace the request is about, or None."""
+    """The workspace of the request: the one it names, else the user's current one; None unless they are its member."""
 
 
 TOKEN_PATH = "auth/token"  # noqa: S105 - a path, not a secret
@@ -56,7 +57,7 @@ class CurrentUser(SecurityBase):
             raise NotAuthenticated
         if self._check is not None and not self._check(user):
             raise PermissionDenied(self._refusal)
-        return user
+        return user if context.kernel is None or context.kernel.memberships is None else await _placed(request, user)
 
 
 class OptionalUser(CurrentUser):
@@ -70,7 +71,27 @@ class OptionalUser(CurrentUser):
         context = current_context()
         if context.auth_failure is not None:
             raise context.auth_failure
-        return context.user
+        user = context.user
+        if user is None or context.kernel is None or context.kernel.memberships is None:
+            return user
+        return await _placed(request, user)
+
+
+async def _placed(request: HTTPConnection, user: UserIdentity) -> UserIdentity:
+    """The user in the workspace of the request. One that they are no member of is as good as none.
+
+    Whether that is an error is for `require_workspace_member` to say: a report for admins may name any workspace.
+    """
+    context = current_context()
+    named = named_workspaces(request)
+    if named:
+        workspace_id = named.pop() if len(named) == 1 else None
+        if workspace_id is not None and await context.kernel.memberships.recent_role(workspace_id, user.id) is None:
+            workspace_id = None
+        if workspace_id != user.workspace_id:
+            user = replace(user, workspace_id=workspace_id)
+    context.workspace_id = user.workspace_id
+    return user
 
 
 def require_role(*roles: str) -> CurrentUser:

@@ -9,7 +9,7 @@ from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import KernelError, Unavailable
 from app_kernel.core.feature import Authenticator, Feature, Listener
 from app_kernel.core.outbox import ADMIN_TOPICS, Recorder
-from app_kernel.core.ports import Database, EntityStore
+from app_kernel.core.ports import Database, EntityStore, Memberships
 
 P = TypeVar("P")
 
@@ -49,6 +49,9 @@ class Kernel:
         for feature in features:
             for port, make in feature.provides.items():
                 self._ports[port] = make(self)
+
+        self.memberships: Memberships | None = self.find_port(Memberships)  # type: ignore[type-abstract]  # a protocol
+        """Who belongs to which workspace; None in a service without workspaces."""
 
     @property
     def name(self) -> str:

@@ -43,6 +43,10 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
         """The same database with the kernel's own tables open to it; for the kernel's features only."""
         return self if self._twin is None else self._twin
 
+    def in_workspace(self, workspace_id: str) -> "Store":
+        """The same database as one workspace sees it."""
+        raise NotImplementedError
+
     @asynccontextmanager
     async def transaction(self, *, seconds: float = TRANSACTION_SECONDS) -> AsyncIterator["Store"]:
         """One commit for all that this task does in the block, through any handle of this database.

@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import ConfigurationError
-from app_kernel.core.feature import Feature, FeatureFactory
+from app_kernel.core.feature import Feature, FeatureFactory, FeatureRouter
 from app_kernel.core.kernel import Kernel, needs_admin_database
 from app_kernel.core.secret_settings import secret_values
 from app_kernel.db import create_database
@@ -57,12 +57,14 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     give True, None or (ok, text). `api_prefix` goes before every route but /healthz, /readyz and /metrics. Raises
     ConfigurationError, which lists everything that is wrong in one message.
     """
-    given = config or ServiceConfig.from_env()
+    routers = list(routers)
+    given = _switched_on(config or ServiceConfig.from_env(), routers)
     configure_logging(given.log_level, secret_values(given))
     settled_name, problems = settle_name(name, given)
     problems += [*find_problems(given), *_argument_problems(api_prefix)]
     settled = complete(given, settled_name)
     chosen, more = compose(FEATURES if features is None else features, settled, health_checks, tasks)
+    more += _router_problems(routers, chosen)
     if problems or more:
         raise _refusal([*problems, *more])
     warn_of_weak_secret(given)
@@ -79,13 +81,32 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     )
     app.state.api_prefix = api_prefix
     for router in routers:
-        answer_plainly(router)
-        app.include_router(router, prefix=api_prefix)
+        if not isinstance(router, FeatureRouter):
+            answer_plainly(router)
+            app.include_router(router, prefix=api_prefix)
     for feature in chosen:
         if feature.router is not None:
             prefix = "" if feature.unprefixed else api_prefix
             app.include_router(feature.router, prefix=prefix, responses=PROBLEM_RESPONSES)
     return app
+
+
+def _switched_on(config: ServiceConfig, routers: Iterable[APIRouter]) -> ServiceConfig:
+    """The settings with those that a router means, such as that of `create_saas_router()`."""
+    switches = [router.switches for router in routers if isinstance(router, FeatureRouter)]
+    return (
+        config.with_values(**{name: value for each in switches for name, value in each.items()}) if switches else config
+    )
+
+
+def _router_problems(routers: Iterable[APIRouter], chosen: Iterable[Feature]) -> list[str]:
+    names = {feature.name for feature in chosen}
+    wanted = dict.fromkeys(router.feature_name for router in routers if isinstance(router, FeatureRouter))
+    return [
+        f"routers: the routes of {name} need the feature {name}; `features=` replaces the list: use [*FEATURES, ...]"
+        for name in wanted
+        if name not in names
+    ]
 
 
 def make_kernel(config: ServiceConfig, features: Sequence[Feature]) -> Kernel:

@@ -9,12 +9,29 @@ KernelError
 ├── PermissionDenied 403
 │   ├── CrossSiteRequest
 │   └── MissingScope
-├── WorkspaceNotFound 404
 ├── TooManyAttempts 429
 │   └── RateLimited
 ├── ApiKeyError
 │   ├── InvalidApiKeyRequest 422 (ValueError)
 │   └── ApiKeyNotFound 404
+├── WorkspaceError
+│   ├── WorkspaceRequired 400 · AmbiguousWorkspace 400
+│   ├── WorkspaceNotFound 404 · MemberNotFound 404 · InviteNotFound 404
+│   ├── InvalidWorkspace 422 (ValueError)
+│   ├── WorkspaceExists 409 · AlreadyMember 409 · LastOwner 409
+│   └── InviteRefused 403
+├── FlagError
+│   ├── InvalidFlag 422 (ValueError)
+│   └── FlagNotFound 404
+├── WebhookError
+│   ├── InvalidWebhook 422 (ValueError)
+│   │   └── WebhookAddressRefused
+│   ├── WebhookNotFound 404 · DeliveryNotFound 404
+│   ├── WebhookConflict 409
+│   └── InvalidSignature 401
+├── CacheError
+│   ├── InvalidCacheKey (ValueError)
+│   └── UncacheableValue (TypeError)
 ├── OAuthError
 │   ├── UnknownProvider 404 · ProviderUnavailable 502
 │   ├── SignInRefused 400 · LastSignInMethod 400
@@ -47,6 +64,7 @@ KernelError
     ├── SchemaLimit 422
     ├── UnsupportedTable 409
     ├── UnsupportedModel (TypeError)
+    ├── OutsideWorkspace 404
     ├── EntityDeleted 409
     ├── VersionConflict 409
     ├── AmbiguousMatch 409
@@ -69,7 +87,6 @@ from app_kernel.core.errors.access import (
     PermissionDenied,
     RateLimited,
     TooManyAttempts,
-    WorkspaceNotFound,
 )
 from app_kernel.core.errors.accounts import (
     AccountError,
@@ -96,6 +113,16 @@ from app_kernel.core.errors.base import (
     ResponseAborted,
     SealBroken,
     ServerBusy,
+)
+from app_kernel.core.errors.cache import (
+    CacheError,
+    InvalidCacheKey,
+    UncacheableValue,
+)
+from app_kernel.core.errors.flags import (
+    FlagError,
+    FlagNotFound,
+    InvalidFlag,
 )
 from app_kernel.core.errors.idempotency import (
     AnswerNotKept,
@@ -140,6 +167,7 @@ from app_kernel.core.errors.store import (
     InvalidName,
     InvalidQuery,
     MissingValue,
+    OutsideWorkspace,
     PoolTimeout,
     QueryTimeout,
     ReservedField,
@@ -158,6 +186,28 @@ from app_kernel.core.errors.store import (
     UnsupportedValue,
     VersionConflict,
 )
+from app_kernel.core.errors.webhooks import (
+    DeliveryNotFound,
+    InvalidSignature,
+    InvalidWebhook,
+    WebhookAddressRefused,
+    WebhookConflict,
+    WebhookError,
+    WebhookNotFound,
+)
+from app_kernel.core.errors.workspaces import (
+    AlreadyMember,
+    AmbiguousWorkspace,
+    InvalidWorkspace,
+    InviteNotFound,
+    InviteRefused,
+    LastOwner,
+    MemberNotFound,
+    WorkspaceError,
+    WorkspaceExists,
+    WorkspaceNotFound,
+    WorkspaceRequired,
+)
 
 __all__ = [
     "AccountError",
@@ -165,11 +215,14 @@ __all__ = [
     "AccountNotFound",
     "AddressUnknown",
     "AlreadyLinked",
+    "AlreadyMember",
     "AmbiguousKernel",
     "AmbiguousMatch",
+    "AmbiguousWorkspace",
     "AnswerNotKept",
     "ApiKeyError",
     "ApiKeyNotFound",
+    "CacheError",
     "ConfigurationError",
     "ConnectTimeout",
     "ConnectionLost",
@@ -177,34 +230,47 @@ __all__ = [
     "CrossSiteRequest",
     "DatabaseBusy",
     "DatabaseClosed",
+    "DeliveryNotFound",
     "EmailNotVerified",
     "EntityDeleted",
+    "FlagError",
+    "FlagNotFound",
     "IdempotencyError",
     "IdempotencyKeyReused",
     "InvalidApiKeyRequest",
+    "InvalidCacheKey",
     "InvalidDatabaseUrl",
     "InvalidEmail",
+    "InvalidFlag",
     "InvalidIdempotencyKey",
     "InvalidJob",
     "InvalidLink",
     "InvalidName",
     "InvalidQuery",
+    "InvalidSignature",
     "InvalidToken",
     "InvalidUsername",
+    "InvalidWebhook",
+    "InvalidWorkspace",
+    "InviteNotFound",
+    "InviteRefused",
     "JobConflict",
     "JobError",
     "JobNotFound",
     "KernelError",
+    "LastOwner",
     "LastSignInMethod",
     "LinkRequired",
     "MailError",
     "MailNotConfigured",
+    "MemberNotFound",
     "MissingScope",
     "MissingValue",
     "NoRunningKernel",
     "NotAuthenticated",
     "OAuthError",
     "OutcomeUnknown",
+    "OutsideWorkspace",
     "PermissionDenied",
     "PoolTimeout",
     "ProviderUnavailable",
@@ -228,6 +294,7 @@ __all__ = [
     "TransactionInOtherTask",
     "TransactionTimeout",
     "Unavailable",
+    "UncacheableValue",
     "UndeliverableMail",
     "UniqueViolation",
     "UnknownProvider",
@@ -237,5 +304,12 @@ __all__ = [
     "UnsupportedValue",
     "VersionConflict",
     "WeakPassword",
+    "WebhookAddressRefused",
+    "WebhookConflict",
+    "WebhookError",
+    "WebhookNotFound",
+    "WorkspaceError",
+    "WorkspaceExists",
     "WorkspaceNotFound",
+    "WorkspaceRequired",
 ]

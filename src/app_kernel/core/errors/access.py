@@ -26,13 +26,6 @@ class PermissionDenied(KernelError):
     title = "Forbidden"
 
 
-class WorkspaceNotFound(KernelError):
-    """There is no such workspace."""
-
-    status = 404
-    title = "Not Found"
-
-
 class TooManyAttempts(KernelError):
     """Too many attempts; wait before the next one."""
 

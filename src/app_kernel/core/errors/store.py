@@ -63,6 +63,13 @@ class UnsupportedModel(StoreError, TypeError):
     """A dataclass that entities cannot be saved or read as."""
 
 
+class OutsideWorkspace(StoreError):
+    """There is no such entity in this workspace."""
+
+    status = 404
+    title = "Not Found"
+
+
 class EntityDeleted(StoreError):
     """The entity is soft-deleted; restore it with restore_entity() before saving to it."""
 

@@ -86,7 +86,19 @@ class Memberships(Protocol):
     """Who belongs to which workspace."""
 
     async def role_in(self, db: EntityStore, workspace_id: str, user_id: str) -> str | None:
-        """The role of a user in a workspace, or None for an outsider and for a workspace that does not exist."""
+        """The role of a user in a workspace, or None for an outsider and for a workspace that does not exist.
+
+        Roles are viewer, member, admin and owner.
+        """
+
+    async def recent_role(self, workspace_id: str, user_id: str) -> str | None:
+        """The same for the running request, as it was in the service's database at most a second ago.
+
+        A change that this process made counts at once.
+        """
+
+    async def current_workspace(self, db: EntityStore, user_id: str) -> str | None:
+        """The workspace that a user chose to work in, if they are still a member of it, or None."""
 
 
 # One is made for every request, and freezing it would cost more than making it.

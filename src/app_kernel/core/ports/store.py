@@ -31,6 +31,14 @@ class EntityStore(Protocol):
     def privileged(self) -> "EntityStore":
         """The same database with the kernel's own tables open to it; for the kernel's features only."""
 
+    def in_workspace(self, workspace_id: str) -> "EntityStore":
+        """The same database as one workspace sees it: nothing of another one is read, and all that is saved is its own.
+
+        Every read has the filter `[workspace_id] = ?` and every write the field, whatever a clause, an id, `match_by`,
+        `as_of` or a bulk verb says. Saving to an id of another workspace raises OutsideWorkspace. Raises
+        InvalidWorkspace for what is no id, such as None.
+        """
+
     def transaction(self, *, seconds: float = ...) -> AbstractAsyncContextManager["EntityStore"]:
         """One commit for all that this task does in the block, or nothing; inside another one, a part of that."""
 
