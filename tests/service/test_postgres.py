@@ -20,7 +20,7 @@ from tests.redis_server import own_redis
 from tests.small_service import SECRET, events, log_lines, small_app
 from tools.services import HOST, free_port
 
-AUDIT = Feature(name="audit", admin_tables=(Table("audit_logs", {"action": str}),))
+AUDIT = Feature(name="audit", admin_tables=(Table("logs_of_parts", {"action": str}),))
 
 router = APIRouter()
 
@@ -32,7 +32,7 @@ async def make(db: Any = Depends(db_connection)) -> Any:
 
 @router.get("/logs")
 async def logs(admin_db: Any = Depends(admin_db_connection)) -> Any:
-    return await admin_db.count_entities("audit_logs")
+    return await admin_db.count_entities("logs_of_parts")
 
 
 class Gate:
@@ -118,7 +118,7 @@ async def test_a_service_works_on_a_server_that_is_named_by_its_parts(postgres_u
         assert await until(client, 200) == {"database": "ok", "admin_database": "ok"}
     async with connect(with_option(postgres_url, "schema", "kernel_admin")) as admin_db:
         found = await admin_db.execute(
-            "SELECT table_schema FROM information_schema.tables WHERE table_name = ?", ("audit_logs",)
+            "SELECT table_schema FROM information_schema.tables WHERE table_name = ?", ("logs_of_parts",)
         )
         assert [row[0] for row in found] == ["kernel_admin"]
 
