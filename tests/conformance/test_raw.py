@@ -34,6 +34,14 @@ async def test_a_raw_row_reads_by_name_by_position_and_as_a_dict(db):
         row[3]
 
 
+async def test_a_column_that_was_added_since_reads_by_its_name(db):
+    await db.save_entity("notes", {"id": "a", "x": 1})
+    await db.execute("SELECT * FROM [notes]")
+    await db.save_entity("notes", {"id": "a", "color": "red"})
+    (row,) = await db.execute("SELECT * FROM [notes]")
+    assert (row["x"], row["color"], len(row.keys())) == (1, "red", len(row))
+
+
 async def test_another_handle_sees_raw_definitions_at_its_next_verb(place):
     one, other = await place.open(), await place.open()
     await one.save_entity("notes", {"id": "a", "x": 1})

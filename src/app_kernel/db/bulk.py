@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from app_kernel.core import clock
-from app_kernel.core.errors import EntityDeleted
+from app_kernel.core.errors import EntityDeleted, OutsideWorkspace
 from app_kernel.db.dialects import row_sets
 from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.drivers.base import Row, Work
@@ -17,7 +17,7 @@ from app_kernel.db.kinds import as_kind
 from app_kernel.db.matching import Match, check_match, check_no_other, lock_keys, save_match
 from app_kernel.db.origin import MESSAGES_AT_ONCE, Origin
 from app_kernel.db.table import EntityTable
-from app_kernel.db.units import Change, Plan, change_row, mark_unit, purge_unit, refuse_delete, save_unit
+from app_kernel.db.units import Change, Plan, change_row, check_inside, mark_unit, purge_unit, refuse_delete, save_unit
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ def save_batch(dialect: Dialect, table: EntityTable, batch: Batch) -> Work[list[
     """Creates or changes every row, in order where several mean the same one; returns them in their order."""
     batch.at = None
     if batch.matches is not None:
-        lock = dialect.lock_keys(table.name, lock_keys(batch.matches))
+        lock = dialect.lock_keys(table.name, lock_keys(batch.matches, table.workspace))
         if lock is not None:
             yield lock
     results: list[Row] = [()] * len(batch.plans)
@@ -96,13 +96,20 @@ def delete_batch(
     return count
 
 
-def find_rows(dialect: Dialect, table: EntityTable, keys: Iterable[Any]) -> Work[dict[Any, Row]]:
-    """The rows with these ids, deleted or not, by id, which nobody else changes until the unit ends."""
-    sql = _kept(table, "rows", lambda: row_sets.select_among_to_write(dialect, table))
+def find_rows(
+    dialect: Dialect, table: EntityTable, keys: Iterable[Any], *, everybodys: bool = False
+) -> Work[dict[Any, Row]]:
+    """The rows with these ids, deleted or not, by id, which nobody else changes until the unit ends.
+
+    With `everybodys`, also those of other workspaces than the one that sees the table.
+    """
+    shape = ("rows", everybodys)
+    sql = _kept(table, shape, lambda: row_sets.select_among_to_write(dialect, table, everybodys=everybodys))
     found: dict[Any, Row] = {}
     position = table.position("id")
     for part in parts(keys, IDS_AT_ONCE):
-        rows = yield (sql, (dialect.encode_ids(part),))
+        ids = (dialect.encode_ids(part),)
+        rows = yield (sql, ids if everybodys else table.bound(ids))
         found.update((row[position], row) for row in rows)
     return found
 
@@ -135,12 +142,14 @@ class _Wave:
         keys = {index: plans[index].key for index in indexes}
         matched = (yield from self._match(indexes)) if batch.matches is not None else {}
         keys.update(matched)
-        existing = yield from find_rows(self.dialect, self.table, [key for key in keys.values() if key is not None])
+        ids = [key for key in keys.values() if key is not None]
+        existing = yield from find_rows(self.dialect, self.table, ids, everybodys=True)
         creates: list[int] = []
         changes: dict[int, Row] = {}
         for index in indexes:
             batch.at = index
             row = existing.get(keys[index])
+            check_inside(self.table, row)
             if batch.matches is not None and index not in matched:
                 check_no_other(plans[index], batch.matches[index], self.table, row)
             if row is None:
@@ -177,7 +186,7 @@ class _Wave:
         names = tuple(column.name for column in columns)
         for part in parts(given, self.dialect.rows_at_once(len(names) + 1)):
             sql = self._sql("matches", names, len(part), row_sets.select_matches)
-            rows = yield (sql, _flat(part))
+            rows = yield (sql, self.table.bound(_flat(part)))
             for index, id in rows:
                 found.setdefault(index, []).append(id)
         for index, ids in found.items():
@@ -235,10 +244,16 @@ class _Wave:
 
     def _last_versions(self, ids: Sequence[Any]) -> Work[dict[Any, int]]:
         """Where the history of an entity that was purged ends: one that is made again goes on counting there."""
-        sql = _kept(self.table, "versions", lambda: row_sets.last_versions(self.dialect, self.table))
-        found: dict[Any, int] = {}
+        table, found = self.table, dict[Any, int]()
+        spell = row_sets.last_versions if table.workspace is None else row_sets.last_entries
+        sql = _kept(table, "versions", lambda: spell(self.dialect, table))
         for part in parts(ids, IDS_AT_ONCE):
-            found.update((yield (sql, (self.dialect.encode_ids(part),))))
+            given = self.dialect.encode_ids(part)
+            rows = yield (sql, (given,) if table.workspace is None else (table.workspace, given))
+            for id, version, *is_inside in rows:
+                if is_inside == [0]:
+                    raise OutsideWorkspace
+                found[id] = version
         return found
 
     def _write(

@@ -19,17 +19,27 @@ class Handle:
     """A database as verbs see it: `Store` adds them, one base class for each room of verbs."""
 
     def __init__(
-        self, driver: Driver, recorders: Sequence[Recorder], *, outside: Scope | None, privileged: bool
+        self,
+        driver: Driver,
+        recorders: Sequence[Recorder],
+        *,
+        outside: Scope | None,
+        privileged: bool,
+        workspace: str | None = None,
     ) -> None:
         self._driver = driver
         self._dialect = driver.dialect
         self._recorders = recorders
         self._privileged = privileged
-        self._outside = outside or scope_outside(driver, Schema(driver), recorders)
+        self._workspace = workspace
+        outside = outside or scope_outside(driver, Schema(driver), recorders)
+        self._outside = outside if workspace is None else outside.within(workspace)
 
     def _scope(self) -> Scope:
         joined = joined_transaction(self._driver)
-        return joined.scope if isinstance(joined, StoreTransaction) else self._outside
+        if not isinstance(joined, StoreTransaction):
+            return self._outside
+        return joined.scope if self._workspace is None else joined.scope.within(self._workspace)
 
     async def _table(self, scope: Scope, name: str) -> EntityTable:
         check_entity_name(name, privileged=self._privileged)
@@ -42,7 +52,7 @@ class Handle:
         """The rows; or why the caller has to compile anew, which it does RETRIES times before it raises `unread`."""
         session = scope.session
         try:
-            rows = await session.fetch(sql, params, observed=True)
+            rows = await session.fetch(sql, table.bound(params), observed=True)
         except SchemaFact as exc:
             scope.schema.forget()
             return exc

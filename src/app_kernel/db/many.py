@@ -192,7 +192,7 @@ class ManyVerbs(SaveVerbs):
             pages = find_pages(table, self._dialect, where_clause, params, size)
             if not table.exists:
                 return
-            sql, values = pages.bind(params or (), last)
+            sql, values = pages.bind(table, params or (), last)
             rows = await self._fetch(scope, table, sql, values)
             if isinstance(rows, SchemaFact):
                 tries -= 1

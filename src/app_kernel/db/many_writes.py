@@ -21,7 +21,7 @@ from app_kernel.db.names import check_id, read_id
 from app_kernel.db.origin import Origin
 from app_kernel.db.table import EntityTable
 from app_kernel.db.units import Change
-from app_kernel.db.writes import DELETED_AT, Writes, check_entity, missing_kinds
+from app_kernel.db.writes import DELETED_AT, Writes, missing_kinds
 
 T = TypeVar("T")
 _log = logging.getLogger("app_kernel.db")
@@ -51,7 +51,7 @@ class ManyWrites(Writes):
         expected_version: int | None,
     ) -> dict[str, Any]:
         """Changes the live entity whose fields are equal, or creates one; returns the whole row."""
-        given = check_entity(entity)
+        given = self._given(entity)
         match = match_of(match_by, given)
 
         async def attempt() -> dict[str, Any]:
@@ -75,7 +75,7 @@ class ManyWrites(Writes):
         """Creates or changes entities, all or none; returns the rows in the order of the entities."""
 
         def check_all() -> tuple[list[dict[str, Any]], list[Match] | None]:
-            givens = [for_row(index, check_entity, entity) for index, entity in enumerate(entities)]
+            givens = [for_row(index, self._given, entity) for index, entity in enumerate(entities)]
             if match_by is None:
                 return givens, None
             return givens, [for_row(index, match_of, match_by, given) for index, given in enumerate(givens)]
@@ -149,7 +149,7 @@ class ManyWrites(Writes):
                 return None
             if missing_kinds(table, {field: by}) is not None:
                 sql = self._session.dialect.select_by_id(table, include_deleted=False)
-                if not await self._session.fetch(sql, (key,), observed=True):
+                if not await self._session.fetch(sql, table.bound((key,)), observed=True):
                     return None
                 check_adds(table.columns.get(field), field, by)
                 await self._schema.declare(name, {field: type(by)})

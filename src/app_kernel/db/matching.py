@@ -12,8 +12,8 @@ from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.dialects.row_sets import select_first
 from app_kernel.db.drivers.base import Row, Work
 from app_kernel.db.names import check_field_name
-from app_kernel.db.table import OWNED_FIELDS, EntityTable
-from app_kernel.db.units import Plan, find_to_write, save_unit
+from app_kernel.db.table import OWNED_FIELDS, WORKSPACE_FIELD, EntityTable
+from app_kernel.db.units import Plan, find_to_save, save_unit
 from app_kernel.db.where import compile_where, signature
 
 LOCK_KEYS = 512
@@ -48,9 +48,16 @@ def match_of(fields: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
     return {field: given[field] for field in fields}
 
 
-def lock_keys(matches: Iterable[Match]) -> list[int]:
-    """The locks of these matches, in the order in which everybody takes them. Equal values have the same one."""
-    return sorted({zlib.crc32("\x1f".join(map(_spelled, match.values())).encode()) % LOCK_KEYS for match in matches})
+def lock_keys(matches: Iterable[Match], workspace: str | None = None) -> list[int]:
+    """The locks of these matches, in the order in which everybody takes them. Equal values have the same one.
+
+    In a workspace they are those of who matches by the same fields in no workspace, with and without its own.
+    """
+    named = [tuple(match.values()) for match in matches]
+    if workspace is not None:
+        own = [tuple(value for field, value in match.items() if field != WORKSPACE_FIELD) for match in matches]
+        named = [*own, *((*values, workspace) for values in own)]
+    return sorted({zlib.crc32("\x1f".join(map(_spelled, values)).encode()) % LOCK_KEYS for values in named})
 
 
 def _spelled(value: Any) -> str:
@@ -63,7 +70,7 @@ def _spelled(value: Any) -> str:
 
 def upsert_unit(dialect: Dialect, table: EntityTable, plan: Plan, match: Match) -> Work[Row]:
     """Changes the one live row that matches, or creates it; returns it whole."""
-    lock = dialect.lock_keys(table.name, lock_keys([match]))
+    lock = dialect.lock_keys(table.name, lock_keys([match], table.workspace))
     if lock is not None:
         # A statement of its own, so that the next one sees what the holder before has committed.
         yield lock
@@ -78,7 +85,7 @@ def save_match(dialect: Dialect, table: EntityTable, plan: Plan, match: Match) -
         check_match(plan, match, [row[table.position("id")] for row in found])
         return (yield from save_unit(dialect, table, replace(plan, key=id)))
     if plan.key is not None:
-        check_no_other(plan, match, table, (yield from find_to_write(dialect, table, plan.key)))
+        check_no_other(plan, match, table, (yield from find_to_save(dialect, table, plan.key)))
     return (yield from save_unit(dialect, table, plan))
 
 
@@ -102,9 +109,9 @@ def _find(dialect: Dialect, table: EntityTable, match: Match) -> Work[list[Row]]
     compiled = table.statements.get(shape)
     if compiled is None:
         clause = compile_where(" AND ".join(f"[{field}] = ?" for field in match), values, table.columns, dialect)
-        compiled = table.keep(shape, (select_first(dialect, table, clause.sql, 2), clause))
+        compiled = table.keep(shape, (select_first(dialect, table, clause.sql, len(clause.slots), 2), clause))
     sql, clause = compiled
-    rows: list[Row] = yield (sql, clause.bind(values))
+    rows: list[Row] = yield (sql, table.bound(clause.bind(values)))
     return rows
 
 

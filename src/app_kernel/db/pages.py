@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app_kernel.db.dialects.base import Dialect
-from app_kernel.db.query import check_clause, check_params
+from app_kernel.db.query import Filter, check_clause, check_params, compile_filter
 from app_kernel.db.table import Column, EntityTable
-from app_kernel.db.where import Clause, compile_where, signature
+from app_kernel.db.where import signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +16,13 @@ class Pages:
 
     first_sql: str
     next_sql: str
-    clause: Clause
+    filter: Filter
     keys: tuple[str, ...]
     """The columns by which the rows are ordered, and which end the parameters of a next page."""
 
-    def bind(self, params: Sequence[Any], last: Sequence[Any] | None) -> tuple[str, list[Any]]:
+    def bind(self, table: EntityTable, params: Sequence[Any], last: Sequence[Any] | None) -> tuple[str, Sequence[Any]]:
         """The statement of the page that comes after the row with these `keys`, and its values."""
-        values = self.clause.bind(params)
+        values = self.filter.bind(table, params)
         return (self.first_sql, values) if last is None else (self.next_sql, [*values, *last])
 
 
@@ -38,27 +38,30 @@ def find_pages(
 
 
 def _compile(table: EntityTable, dialect: Dialect, where_clause: str | None, params: Sequence[Any], size: int) -> Pages:
-    clause = compile_where(where_clause or "", params, table.columns, dialect)
+    asked = compile_filter(where_clause, params, table, dialect)
     is_history = "_action" in table.columns
     keys = ("id", "_version") if is_history else ("id",)
     if not table.exists:
-        return Pages("", "", clause, keys)
-    conditions = [f"({clause.sql})"] if clause.sql else []
+        return Pages("", "", asked, keys)
+    conditions = [asked.sql] if asked.sql else []
     if not is_history and table.has("deleted_at"):
         conditions.append(f"{dialect.quote('deleted_at')} IS NULL")
     columns = [table.columns[key] for key in keys]
     after = [_spelled(dialect, column) for column in columns]
     marks = [
-        dialect.placeholder(len(clause.slots) + at + 1, column.kind, dialect.storage(column))
+        dialect.placeholder(asked.size + at + 1, column.kind, dialect.storage(column))
         for at, column in enumerate(columns)
     ]
     begun = [*conditions, f"({', '.join(after)}) > ({', '.join(marks)})"]
+    if table.workspace is not None:
+        conditions.append(dialect.is_inside(table, asked.size + 1))
+        begun.append(dialect.is_inside(table, asked.size + len(marks) + 1))
     order = ", ".join(dialect.order_term(column, column.kind, descending=False) for column in columns)
     source = f"{dialect.generation_column} FROM {dialect.table(table.name)}"
     select = f"SELECT {dialect.read_list(table)}{source}"
     end = f" ORDER BY {order}{dialect.page(size, None)}"
     first = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return Pages(f"{select}{first}{end}", f"{select} WHERE {' AND '.join(begun)}{end}", clause, keys)
+    return Pages(f"{select}{first}{end}", f"{select} WHERE {' AND '.join(begun)}{end}", asked, keys)
 
 
 def _spelled(dialect: Dialect, column: Column) -> str:

@@ -24,11 +24,32 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """The caller's clause over one table."""
+
+    clause: Clause
+    sql: str
+    """In parentheses; empty when there is no condition."""
+    leads: bool
+    """Whether the workspace that sees the table is the first value."""
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return len(self.clause.slots) + self.leads
+
+    def bind(self, table: EntityTable, params: Sequence[Any]) -> Sequence[Any]:
+        """The values; raises InvalidQuery as `Clause.bind` does."""
+        values = self.clause.bind(params)
+        return (table.workspace, *values) if self.leads else values
+
+
+@dataclass(frozen=True, slots=True)
 class _Compiled:
     select_sql: str
     whole_sql: str
     count_sql: str
-    clause: Clause | None
+    filter: Filter
 
 
 def find_query(
@@ -52,10 +73,23 @@ def find_query(
     if compiled is None:
         made = _compile(table, dialect, where_clause, values, order_by, include_deleted, then=as_of is not None)
         compiled = table.keep(key, made)
-    bound: Sequence[Any] = compiled.clause.bind(values) if compiled.clause is not None else ()
+    bound = compiled.filter.bind(table, values) if compiled.filter.sql else ()
     if as_of is not None:
         bound = (*bound, as_of, as_of)
     return Query(compiled.select_sql, compiled.whole_sql, compiled.count_sql, bound)
+
+
+def compile_filter(text: str | None, params: Sequence[Any], table: EntityTable, dialect: Dialect) -> Filter:
+    """The filter of a clause; raises InvalidQuery.
+
+    No row of another workspace may make the query fail, which would tell what it holds: where that could be, the
+    clause is asked of the rows inside only. Elsewhere a database may begin with whatever has an index.
+    """
+    clause = compile_where(text or "", params, table.columns, dialect)
+    if not clause.sql or table.workspace is None or not clause.may_fail:
+        return Filter(clause, clause.sql and f"({clause.sql})", leads=False)
+    clause = compile_where(text or "", params, table.columns, dialect, first=2)
+    return Filter(clause, f"(CASE WHEN {dialect.is_inside(table, 1)} THEN ({clause.sql}) ELSE 1 = 0 END)", leads=True)
 
 
 def check_params(params: Any) -> Sequence[Any]:
@@ -83,13 +117,15 @@ def _compile(
     *,
     then: bool,
 ) -> _Compiled:
-    clause = compile_where(where_clause or "", params, table.columns, dialect)
-    conditions = [f"({clause.sql})"] if clause.sql else []
+    asked = compile_filter(where_clause, params, table, dialect)
+    conditions = [asked.sql] if asked.sql else []
     is_history = "_action" in table.columns
     if not include_deleted and not is_history and table.has("deleted_at"):
         conditions.append(f"{dialect.quote('deleted_at')} IS NULL")
     if then:
-        conditions.append(condition_then(dialect, table, len(clause.slots) + 1))
+        conditions.append(condition_then(dialect, table, asked.size + 1))
+    if table.workspace is not None:
+        conditions.append(dialect.is_inside(table, asked.size + (3 if then else 1)))
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = source_then(dialect, table) if then else dialect.table(table.name)
     source = f"{dialect.generation_column} FROM {rows}{where}"
@@ -107,5 +143,5 @@ def _compile(
         f"{select} ORDER BY {terms}" if terms else select,
         select if sorts_here else "",
         f"SELECT COUNT(*){source}",
-        clause if clause.sql else None,
+        asked,
     )

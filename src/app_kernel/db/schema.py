@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from app_kernel.core.errors import DatabaseBusy, Unavailable
@@ -43,6 +43,9 @@ class _Turn:
 class Schema:
     """The tables as this process knows them; inside a transaction, as they are there."""
 
+    workspace: ClassVar[str | None] = None
+    """Everybody sees them all."""
+
     def __init__(
         self,
         session: Session,
@@ -53,7 +56,7 @@ class Schema:
         growth: Growth | None = None,
     ) -> None:
         self._session = session
-        self._dialect = session.dialect
+        self.dialect = self._dialect = session.dialect
         self._queries: Queries = catalog.queries_for(session.dialect)
         # One for all, because it knows which tables were declared without a history.
         self._growth: Growth = growth or Growth(
@@ -65,6 +68,11 @@ class Schema:
         """What was known before the transaction, and is true in it as long as it changes no table."""
         self._changing: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
         """By table, held by the task that makes what it lacks; gone with the last one that waits."""
+
+    @property
+    def everybodys(self) -> "Schema":
+        """The same tables as no workspace alone sees them."""
+        return self
 
     def known(self, name: str) -> EntityTable | None:
         """The table, if this process has seen it at the current generation."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from app_kernel.core.errors import InvalidQuery, ReservedName
+from app_kernel.core.errors import InvalidQuery, OutsideWorkspace, ReservedName
 from app_kernel.core.outbox import Message, Recorder
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.tables import Table
@@ -22,6 +22,7 @@ from app_kernel.db.row import ResultRow
 from app_kernel.db.saves import SaveVerbs
 from app_kernel.db.scope import Scope
 from app_kernel.db.transactions import StoreTransaction, check_seconds, open_transaction
+from app_kernel.db.workspace import check_workspace
 
 
 class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, EntityStore):
@@ -34,18 +35,44 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
         *,
         outside: Scope | None = None,
         privileged: bool = False,
+        workspace: str | None = None,
     ) -> None:
-        super().__init__(driver, recorders, outside=outside, privileged=privileged)
-        self._twin = None if privileged else Store(driver, recorders, outside=self._outside, privileged=True)
+        super().__init__(driver, recorders, outside=outside, privileged=privileged, workspace=workspace)
+        self._everybodys = outside or self._outside
+        self._twin: Store | None = None
+
+    @property
+    def database(self) -> object:
+        """What all handles of one open database have in common, bound to a workspace or not; compared by identity."""
+        return self._driver
 
     @property
     def privileged(self) -> "Store":
         """The same database with the kernel's own tables open to it; for the kernel's features only."""
-        return self if self._twin is None else self._twin
+        if self._privileged:
+            return self
+        if self._twin is None:
+            self._twin = self._made(privileged=True, workspace=self._workspace)
+        return self._twin
 
     def in_workspace(self, workspace_id: str) -> "Store":
-        """The same database as one workspace sees it."""
-        raise NotImplementedError
+        """The same database as one workspace sees it: nothing of another one is read, and all that is saved is its own.
+
+        Every read has the filter `[workspace_id] = ?` and every write the field, whatever a clause, an id, `match_by`,
+        `as_of` or a bulk verb says. Rows of another workspace, and of none, count as absent, and saving to the id of
+        one raises OutsideWorkspace. An open transaction is shared with the other handles of this database. Raises
+        InvalidWorkspace for what is no id, such as None, and OutsideWorkspace for another one than that of this handle.
+        """
+        workspace = check_workspace(workspace_id)
+        if self._workspace is None:
+            return self._made(privileged=self._privileged, workspace=workspace)
+        if workspace != self._workspace:
+            raise OutsideWorkspace("This handle is bound to another workspace; begin with one that is bound to none.")
+        return self
+
+    def _made(self, *, privileged: bool, workspace: str | None) -> "Store":
+        outside = self._everybodys
+        return Store(self._driver, self._recorders, outside=outside, privileged=privileged, workspace=workspace)
 
     @asynccontextmanager
     async def transaction(self, *, seconds: float = TRANSACTION_SECONDS) -> AsyncIterator["Store"]:
@@ -62,7 +89,7 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
             async with joined.nested():
                 yield self
         else:
-            async with open_transaction(self._driver, self._outside.schema, self._recorders, limit):
+            async with open_transaction(self._driver, self._outside.schema.everybodys, self._recorders, limit):
                 yield self
 
     def after_commit(self, callback: Callable[[], object]) -> None:
@@ -89,6 +116,8 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
         [name] is an identifier and ? a parameter on every backend; ?? is a literal question mark. Values come back as
         the database stores them. A raw write bypasses history and audit. Raises InvalidQuery, UniqueViolation, ...
         """
+        if self._workspace is not None:
+            raise InvalidQuery("Raw SQL cannot be kept inside a workspace; run it through the handle of no workspace.")
         if type(sql) is not str or not sql.strip():
             raise InvalidQuery("execute() needs an SQL statement.")
         statement = compile_raw(sql, self._dialect)

@@ -1,6 +1,6 @@
 """What the store knows of one table, and the way from its rows to dicts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -23,6 +23,9 @@ OWNED_FIELDS: dict[str, Kind] = {
     "_version": Kind.INT,
 }
 """The fields that the kernel writes itself, on every table, in the order of rows."""
+
+WORKSPACE_FIELD = "workspace_id"
+"""The field that tells whose a row is, for handles that were made by `in_workspace`."""
 
 HISTORY_SUFFIX = "_history"
 HISTORY_FIELDS: dict[str, Kind] = {"_action": Kind.STR, "_at": Kind.STR, "_actor": Kind.STR, "_comment": Kind.STR}
@@ -76,6 +79,10 @@ class EntityTable:
     names: tuple[str, ...] = ()
     """The physical columns, as every statement lists them."""
     has_adopted_columns: bool = False
+    workspace: str | None = None
+    """Whose rows alone are seen and written; None for those of everybody."""
+    inside_statements: dict[Any, Any] = field(default_factory=dict)
+    """The compiled SQL of this table as workspaces see it, which is the same for each of them."""
     _positions: dict[str, int] = field(default_factory=dict)
     _decoders: tuple[tuple[str, Decoder, Decoder], ...] = ()
     _missing: tuple[str, ...] = ()
@@ -94,6 +101,39 @@ class EntityTable:
         """Whether the table has this column."""
         column = self.columns.get(name)
         return column is not None and column.physical
+
+    def within(self, workspace: str, refusal: str | None) -> "EntityTable":
+        """The same table as one workspace sees it; `refusal` says why it cannot."""
+        return EntityTable(
+            self.name,
+            self.generation,
+            self.columns,
+            self.adopted,
+            self.keeps_history,
+            self.ready,
+            self.assigns_id,
+            self.history_lacks,
+            refusal,
+            self.inside_statements,
+            self.names,
+            self.has_adopted_columns,
+            workspace,
+            self.inside_statements,
+            self._positions,
+            self._decoders,
+            self._missing,
+        )
+
+    def bound(self, params: Sequence[Any]) -> Sequence[Any]:
+        """The params of a statement over this table: that of `Dialect.inside` comes last, if the table has one."""
+        return params if self.workspace is None else (*params, self.workspace)
+
+    def is_outside(self, row: Sequence[Any]) -> bool:
+        """Whether a row belongs to another workspace than this table is seen by, or to none."""
+        if self.workspace is None:
+            return False
+        position = self._positions.get(WORKSPACE_FIELD)
+        return position is None or row[position] != self.workspace
 
     def keep(self, shape: Any, statement: T) -> T:
         """Keeps a compiled statement; as many shapes as requests can make up do not fill the memory."""

@@ -92,13 +92,14 @@ class TimeTravel(Handle):
 
 def past_of(table: EntityTable, history: EntityTable, dialect: Dialect) -> Past:
     """The past of a table; both are of one generation."""
-    past: Past | None = history.statements.get("past")
-    if past is None:
+    then: EntityTable | None = history.statements.get("then")
+    if then is None:
         fields = dict.fromkeys(name for name in (*table.columns, *history.columns) if name not in HISTORY_FIELDS)
         columns = {name: history.columns.get(name) or replace(table.columns[name], declared="") for name in fields}
         then = EntityTable(history.name, history.generation, columns, adopted=history.adopted)
-        past = history.keep("past", Past(history, then.prepare(dialect.decoder)))
-    return past
+        then = history.keep("then", then.prepare(dialect.decoder))
+    # What is kept belongs to no workspace.
+    return Past(history, then if history.workspace is None else then.within(history.workspace, None))
 
 
 def read_instant(as_of: Any) -> str:

@@ -6,11 +6,18 @@ from enum import StrEnum
 from typing import Any
 
 from app_kernel.core import clock
-from app_kernel.core.errors import EntityDeleted, MissingValue, ReservedField, UnsupportedValue, VersionConflict
+from app_kernel.core.errors import (
+    EntityDeleted,
+    MissingValue,
+    OutsideWorkspace,
+    ReservedField,
+    UnsupportedValue,
+    VersionConflict,
+)
 from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.drivers.base import Row, Work
 from app_kernel.db.origin import Origin
-from app_kernel.db.table import HISTORY_SUFFIX, EntityTable
+from app_kernel.db.table import EntityTable
 
 
 class Change(StrEnum):
@@ -45,7 +52,7 @@ def save_unit(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
     """Creates the row, or changes what differs; returns it whole."""
     if plan.key is None:
         return (yield from _create(dialect, table, plan))
-    existing = yield from find_to_write(dialect, table, plan.key)
+    existing = yield from find_to_save(dialect, table, plan.key)
     if existing is None:
         return (yield from _create(dialect, table, plan))
     if existing[table.position("deleted_at")] is not None:
@@ -97,7 +104,7 @@ def purge_unit(dialect: Dialect, table: EntityTable, key: Any, origin: Origin, *
         yield from change_row(dialect, table, existing, {}, Change.PURGE, origin, None)
     else:
         if table.keeps_history:
-            yield (dialect.delete_by_id(table.name + HISTORY_SUFFIX), (key,))
+            yield (dialect.delete_history(table), table.bound((key,)))
         version = (existing[table.position("_version")] or 1) + 1
         gone = origin.messages(table, Change.PURGE, clock.timestamp(), existing, None, version)
         yield from origin.send(dialect, gone)
@@ -107,32 +114,67 @@ def purge_unit(dialect: Dialect, table: EntityTable, key: Any, origin: Origin, *
 
 def _purge_left_history(dialect: Dialect, table: EntityTable, key: Any) -> Work[bool]:
     """Removes the history that a row removed earlier has left behind."""
-    rows = yield (dialect.last_version(table), (key,))
-    if rows[0][0] is None:
+    last = yield from _last_entry(dialect, table, key)
+    if last is None or not last[1]:
         return False
-    yield (dialect.delete_by_id(table.name + HISTORY_SUFFIX), (key,))
+    yield (dialect.delete_history(table), table.bound((key,)))
     return True
 
 
+def _last_entry(dialect: Dialect, table: EntityTable, key: Any) -> Work[tuple[int, bool] | None]:
+    """The latest version that the history has of an id, and whether it is of the workspace; None when there is none."""
+    if table.workspace is None:
+        rows = yield (dialect.last_version(table), (key,))
+        return None if rows[0][0] is None else (rows[0][0], True)
+    rows = yield (dialect.last_entry(table), (table.workspace, key))
+    return (rows[0][0], bool(rows[0][1])) if rows else None
+
+
 def find_to_write(dialect: Dialect, table: EntityTable, key: Any) -> Work[Row | None]:
-    """The row with an id, deleted or not, which nobody else changes until the unit ends; None when there is none."""
+    """The row with an id, deleted or not, which nobody else changes until the unit ends; None when there is none.
+
+    That of another workspace than the one that sees the table is none.
+    """
     sql = table.statements.get("row")
     if sql is None:
         sql = table.statements["row"] = dialect.select_to_write(table)
-    rows = yield (sql, (key,))
+    rows = yield (sql, table.bound((key,)))
     return rows[0] if rows else None
 
 
+def find_to_save(dialect: Dialect, table: EntityTable, key: Any) -> Work[Row | None]:
+    """As `find_to_write`, for the row that a save is about to change or make: OutsideWorkspace where it is another's.
+
+    Who may save to an id is known only while nobody else changes its row, so this is part of the unit.
+    """
+    if table.workspace is None:
+        return (yield from find_to_write(dialect, table, key))
+    sql = table.statements.get("any row")
+    if sql is None:
+        sql = table.statements["any row"] = dialect.select_to_write(table, everybodys=True)
+    rows = yield (sql, (key,))
+    check_inside(table, rows[0] if rows else None)
+    return rows[0] if rows else None
+
+
+def check_inside(table: EntityTable, row: Row | None) -> None:
+    """Refuses the row of another workspace than the one that sees the table; raises OutsideWorkspace."""
+    if row is not None and table.is_outside(row):
+        raise OutsideWorkspace
+
+
 def _create(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
-    if plan.expected_version not in (None, 0):
-        raise VersionConflict(f"There is no such entity, so it is not at version {plan.expected_version}.")
-    refuse_delete(plan)
     version = 1
     key = plan.key
     if key is not None and table.keeps_history:
         # An entity that was purged and is made again goes on counting where its history ends.
-        rows = yield (dialect.last_version(table), (key,))
-        version = (rows[0][0] or 0) + 1
+        last = yield from _last_entry(dialect, table, key)
+        if last is not None and not last[1]:
+            raise OutsideWorkspace
+        version = 1 if last is None else last[0] + 1
+    if plan.expected_version not in (None, 0):
+        raise VersionConflict(f"There is no such entity, so it is not at version {plan.expected_version}.")
+    refuse_delete(plan)
     if key is None and not table.assigns_id:
         if table.id_kind == "int":
             raise MissingValue(
@@ -157,9 +199,9 @@ def _create(dialect: Dialect, table: EntityTable, plan: Plan) -> Work[Row]:
     made = rows[0][table.position("id")]
     if key is None and table.keeps_history:
         # The database may assign an id again that it assigned to an entity which was purged.
-        last = yield (dialect.last_version(table), (made,))
-        if last[0][0] is not None:
-            rows = yield (dialect.update_by_id(table, ("_version",)), (last[0][0] + 1, made))
+        last = yield from _last_entry(dialect, table, made)
+        if last is not None:
+            rows = yield (dialect.update_by_id(table, ("_version",)), (last[0] + 1, made))
     yield from _record(dialect, table, Change.CREATE, now, plan.origin, None, rows[0])
     return rows[0]
 
@@ -174,6 +216,7 @@ def change_row(
     plan: Plan | None,
 ) -> Work[Row]:
     """Writes new values into a row, with the next version and its history."""
+    check_inside(table, existing)
     key = existing[table.position("id")]
     now = clock.timestamp()
     version = existing[table.position("_version")]

@@ -49,6 +49,8 @@ _FALSE, _TRUE = "1 = 0", "1 = 1"
 _COMPARISONS = {"=": "=", "==": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _EQUALITY_ONLY = frozenset({Kind.JSON, Kind.VARIANT})
 _MARK = re.compile("\x00([0-9]+)\x00")
+_FAILING = re.compile(r"""[-+*]|ABS\(|"::|\)::double""")
+"""Arithmetic, which may overflow, and casts of columns, which may hold what does not read so."""
 _JOINED_FLAT = 8
 
 
@@ -60,6 +62,11 @@ class Clause:
     """Without outer parentheses and without WHERE; empty when there is no condition."""
     slots: tuple[Slot, ...]
     """One for each placeholder, in order."""
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether what a row holds may make it an error of the database."""
+        return _FAILING.search(re.sub("'[^']*'", "", self.sql)) is not None
 
     def bind(self, params: Sequence[Any]) -> list[Any]:
         """The values for the driver, from params of the signature that the clause was compiled for.
@@ -77,8 +84,10 @@ class Clause:
         return values
 
 
-def compile_where(text: str, params: Sequence[Any], columns: Mapping[str, Column], dialect: Dialect) -> Clause:
-    """Compiles a clause for params of these types; blank text is no condition.
+def compile_where(
+    text: str, params: Sequence[Any], columns: Mapping[str, Column], dialect: Dialect, *, first: int = 1
+) -> Clause:
+    """Compiles a clause for params of these types; blank text is no condition. Its placeholders count from `first`.
 
     Raises InvalidQuery, naming the place, for everything outside the grammar, for a wrong number of params, and for a
     comparison of kinds that do not compare.
@@ -91,7 +100,7 @@ def compile_where(text: str, params: Sequence[Any], columns: Mapping[str, Column
         raise InvalidQuery(f"The clause has {marks} ? and {len(tags)} params were given.{hint}")
     if len(tokens) == 1:
         return Clause("", ())
-    return _Compiler(text, tokens, tags, columns, dialect).compile()
+    return _Compiler(text, tokens, tags, columns, dialect).compile(first)
 
 
 def compile_order(text: str, columns: Mapping[str, Column], dialect: Dialect) -> tuple[str, tuple[str, ...]]:
@@ -131,7 +140,7 @@ def _order_column(text: str, name: Token, columns: Mapping[str, Column]) -> Colu
 class _Compiler(OperandReader):
     """Recursive descent: each method reads one rule of the grammar and gives what it means in SQL."""
 
-    def compile(self) -> Clause:
+    def compile(self, first: int) -> Clause:
         condition = self._condition(self.group())
         if self.next.type != "end":
             raise self.refusal(self.next, "Expected AND, OR or the end of the clause.")
@@ -139,7 +148,7 @@ class _Compiler(OperandReader):
 
         def place(found: re.Match[str]) -> str:
             used.append(self.slots[int(found[1])])
-            return self.dialect.placeholder(len(used), used[-1].kind, used[-1].storage)
+            return self.dialect.placeholder(first + len(used) - 1, used[-1].kind, used[-1].storage)
 
         sql = _MARK.sub(place, condition.sql)
         if len(used) > MAX_VALUES:

@@ -1,9 +1,16 @@
 """Saving, deleting and restoring: what a write needs is planned first, then done as one unit of work."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from app_kernel.core.errors import ReservedField, Unavailable, UniqueViolation, UnsupportedTable, UnsupportedValue
+from app_kernel.core.errors import (
+    OutsideWorkspace,
+    ReservedField,
+    Unavailable,
+    UniqueViolation,
+    UnsupportedTable,
+    UnsupportedValue,
+)
 from app_kernel.core.outbox import Message
 from app_kernel.db.at_once import save_at_once
 from app_kernel.db.drivers.base import ANY_GENERATION, Session, Unit
@@ -13,8 +20,9 @@ from app_kernel.db.names import check_field_name, check_id, read_id
 from app_kernel.db.origin import Origin
 from app_kernel.db.outgoing import Outgoing
 from app_kernel.db.schema import Schema
-from app_kernel.db.table import OWNED_FIELDS, EntityTable
+from app_kernel.db.table import OWNED_FIELDS, WORKSPACE_FIELD, EntityTable
 from app_kernel.db.units import Change, Plan, mark_unit, purge_unit, revert_unit, save_unit
+from app_kernel.db.workspace import WorkspaceSchema
 
 R = TypeVar("R")
 
@@ -25,16 +33,20 @@ RETRIES = 50
 class Writes:
     """The writing verbs over one session and its schema."""
 
-    def __init__(self, session: Session, schema: Schema, outgoing: Outgoing) -> None:
+    def __init__(self, session: Session, schema: Schema | WorkspaceSchema, outgoing: Outgoing) -> None:
         self._session = session
         self._schema = schema
         self._outgoing = outgoing
+
+    def within(self, schema: WorkspaceSchema) -> Self:
+        """The same verbs over the tables as one workspace sees them."""
+        return type(self)(self._session, schema, self._outgoing)
 
     async def save(
         self, name: str, entity: Mapping[str, Any], *, comment: str | None, expected_version: int | None
     ) -> dict[str, Any]:
         """Creates or changes an entity; returns the whole row."""
-        given = check_entity(entity)
+        given = self._given(entity)
         dialect = self._session.dialect
 
         async def attempt() -> dict[str, Any]:
@@ -97,7 +109,7 @@ class Writes:
         self, name: str, entity: Mapping[str, Any], *, comment: str | None, expected_version: int | None
     ) -> dict[str, Any]:
         """Saves an entity as it once was, restored first where it is deleted; returns the whole row."""
-        given = check_entity(entity)
+        given = self._given(entity)
         dialect = self._session.dialect
 
         async def attempt() -> dict[str, Any]:
@@ -119,6 +131,16 @@ class Writes:
             await self._session.write(lambda: origin.send(dialect, messages), ANY_GENERATION, "kernel_outbox")
         finally:
             self._announce(origin)
+
+    def _given(self, entity: Any) -> dict[str, Any]:
+        """The fields to save; in a workspace, its own among them. Raises OutsideWorkspace for those of another one."""
+        given = check_entity(entity)
+        workspace = self._schema.workspace
+        if workspace is not None:
+            if given.get(WORKSPACE_FIELD) not in (None, workspace):
+                raise OutsideWorkspace
+            given[WORKSPACE_FIELD] = workspace
+        return given
 
     async def _write(self, unit: Unit[R], table: EntityTable, origin: Origin) -> R:
         try:
@@ -172,6 +194,8 @@ class Writes:
         origin: Origin,
         expected_version: int | None,
     ) -> Plan:
+        if table.workspace is not None and given.get(WORKSPACE_FIELD) != table.workspace:
+            raise OutsideWorkspace
         raw_id = entity.get("id")
         values: dict[str, Any] = {}
         encoders = self._session.dialect.encoders

@@ -26,6 +26,7 @@ KernelError
 ├── WebhookError
 │   ├── InvalidWebhook 422 (ValueError)
 │   │   └── WebhookAddressRefused
+│   ├── WebhookKeyMissing
 │   ├── WebhookNotFound 404 · DeliveryNotFound 404
 │   ├── WebhookConflict 409
 │   └── InvalidSignature 401
@@ -193,6 +194,7 @@ from app_kernel.core.errors.webhooks import (
     WebhookAddressRefused,
     WebhookConflict,
     WebhookError,
+    WebhookKeyMissing,
     WebhookNotFound,
 )
 from app_kernel.core.errors.workspaces import (
@@ -307,6 +309,7 @@ __all__ = [
     "WebhookAddressRefused",
     "WebhookConflict",
     "WebhookError",
+    "WebhookKeyMissing",
     "WebhookNotFound",
     "WorkspaceError",
     "WorkspaceExists",

@@ -18,6 +18,10 @@ class WebhookAddressRefused(InvalidWebhook):
     """Webhooks are not sent to this address."""
 
 
+class WebhookKeyMissing(WebhookError):
+    """Secrets of webhooks cannot be kept: set ENCRYPTION_KEY, or JWT_SECRET, with which they are sealed."""
+
+
 class WebhookNotFound(WebhookError):
     """There is no such webhook."""
 

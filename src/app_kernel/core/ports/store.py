@@ -28,6 +28,10 @@ class EntityStore(Protocol):
     """A handle on a database: the entity verbs. It holds no connection between them and may be shared by tasks."""
 
     @property
+    def database(self) -> object:
+        """What all handles of one open database have in common, bound to a workspace or not; compared by identity."""
+
+    @property
     def privileged(self) -> "EntityStore":
         """The same database with the kernel's own tables open to it; for the kernel's features only."""
 

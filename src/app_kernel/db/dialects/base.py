@@ -6,7 +6,15 @@ from decimal import Decimal
 from typing import Any, ClassVar, TypeAlias
 
 from app_kernel.db.kinds import Kind
-from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Column, Decoder, EntityTable
+from app_kernel.db.table import (
+    HISTORY_FIELDS,
+    HISTORY_SUFFIX,
+    OWNED_FIELDS,
+    WORKSPACE_FIELD,
+    Column,
+    Decoder,
+    EntityTable,
+)
 
 Encoder = Callable[[Any], Any]
 Steps: TypeAlias = Generator[tuple[str, Sequence[Any]], list[Sequence[Any]], None]
@@ -156,15 +164,38 @@ class Dialect(ABC):
         """The condition that finds one row."""
         return f"{self.quote('id')} = {self.placeholder(position)}"
 
+    # A table that one workspace sees has `inside` in every statement that finds rows; `EntityTable.bound` gives its
+    # parameter, always the last one, so that a statement which forgot it has one parameter too many and does not run.
+
+    def inside(self, table: EntityTable, position: int) -> str:
+        """AND the row is of the workspace that sees the table, which is the parameter at `position`; else nothing."""
+        return "" if table.workspace is None else f" AND {self.is_inside(table, position)}"
+
+    def is_inside(self, table: EntityTable, position: int) -> str:
+        """The row is of the workspace at `position`; never so where the table has no such field."""
+        mark = self.placeholder(position, Kind.STR)
+        if not table.has(WORKSPACE_FIELD):
+            return f"NULL = {mark}"
+        return self.equals_text(table.columns[WORKSPACE_FIELD], mark)
+
+    def equals_text(self, column: Column, mark: str) -> str:
+        """A column of text holds a text to the byte, whatever collation an application gave it."""
+        return f"{self.quote(column.name)} = {mark}"
+
     def select_by_id(self, table: EntityTable, *, include_deleted: bool) -> str:
         """One row by id, with the generation where it is read so."""
         alive = "" if include_deleted or not table.has("deleted_at") else f" AND {self.quote('deleted_at')} IS NULL"
-        found = f" FROM {self.table(table.name)} WHERE {self.id_condition(table, 1)}{alive}"
+        inside = self.inside(table, 2)
+        found = f" FROM {self.table(table.name)} WHERE {self.id_condition(table, 1)}{alive}{inside}"
         return f"SELECT {self.read_list(table)}{self.generation_column}{found}"
 
-    def select_to_write(self, table: EntityTable) -> str:
-        """One row by id, deleted or not, which nobody else changes until the unit of work ends."""
-        return f"SELECT {self.read_list(table)} FROM {self.table(table.name)} WHERE {self.id_condition(table, 1)}"
+    def select_to_write(self, table: EntityTable, *, everybodys: bool = False) -> str:
+        """One row by id, deleted or not, which nobody else changes until the unit of work ends.
+
+        With `everybodys`, also of another workspace than the one that sees the table.
+        """
+        found = self.id_condition(table, 1) + ("" if everybodys else self.inside(table, 2))
+        return f"SELECT {self.read_list(table)} FROM {self.table(table.name)} WHERE {found}{self.row_lock}"
 
     saves_at_once: ClassVar[bool] = False
     """Whether a save in one statement is faster than a unit of work."""
@@ -216,6 +247,10 @@ class Dialect(ABC):
         """Removes the rows with an id."""
         return f"DELETE FROM {self.table(table_name)} WHERE {self.quote('id')} = {self.placeholder(1)}"
 
+    def delete_history(self, table: EntityTable) -> str:
+        """Removes what the history has of an id."""
+        return f"{self.delete_by_id(table.name + HISTORY_SUFFIX)}{self.inside(table, 2)}"
+
     def copy_to_history(self, table: EntityTable) -> str:
         """The row as it is now into its history; parameters: action, time, actor, comment, id."""
         columns = self.column_list(table.names)
@@ -230,6 +265,13 @@ class Dialect(ABC):
         """The highest version that the history has of an id."""
         history = self.table(table.name + HISTORY_SUFFIX)
         return f"SELECT MAX({self.quote('_version')}) FROM {history} WHERE {self.id_condition(table, 1)}"
+
+    def last_entry(self, table: EntityTable) -> str:
+        """version, 1 if it is of the workspace: the latest that the history has of an id; parameters: workspace, id."""
+        history, version = self.table(table.name + HISTORY_SUFFIX), self.quote("_version")
+        is_inside = f"CASE WHEN {self.is_inside(table, 1)} THEN 1 ELSE 0 END"
+        found = f"WHERE {self.id_condition(table, 2)} ORDER BY {version} DESC LIMIT 1"
+        return f"SELECT {version}, {is_inside} FROM {history} {found}"
 
     # Statements over many rows; `row_sets` puts them together.
 

@@ -9,18 +9,25 @@ _THEN, _LATER = '"kernel_then"', '"kernel_later"'
 
 def select_versions(dialect: Dialect, history: EntityTable) -> str:
     """The history of one id, oldest first; a page of it may follow."""
-    return f"{_select(dialect, history)} ORDER BY {dialect.quote('_version')}"
+    inside = dialect.inside(history, 2)
+    return f"{_select(dialect, history)}{inside} ORDER BY {dialect.quote('_version')}"
 
 
 def select_version(dialect: Dialect, history: EntityTable) -> str:
     """One version; parameters: id, version."""
-    return f"{_select(dialect, history)} AND {dialect.quote('_version')} = {dialect.placeholder(2, Kind.INT)}"
+    version = f"{dialect.quote('_version')} = {dialect.placeholder(2, Kind.INT)}"
+    return f"{_select(dialect, history)} AND {version}{dialect.inside(history, 3)}"
 
 
 def select_version_at(dialect: Dialect, history: EntityTable) -> str:
     """The latest version at an instant; parameters: id, instant."""
     before = f"{dialect.quote('_at')} <= {dialect.placeholder(2, Kind.STR)}"
-    return f"{_select(dialect, history)} AND {before} ORDER BY {dialect.quote('_version')} DESC LIMIT 1"
+    found = f"{dialect.id_condition(history, 1)} AND {before} ORDER BY {dialect.quote('_version')} DESC LIMIT 1"
+    if history.workspace is None:
+        return f"{_listed(dialect, history)} FROM {dialect.table(history.name)} WHERE {found}"
+    # The latest of all, which is then of the workspace or not.
+    latest = f"(SELECT * FROM {dialect.table(history.name)} WHERE {found}) AS {_THEN}"
+    return f"{_listed(dialect, history)} FROM {latest} WHERE {dialect.is_inside(history, 3)}"
 
 
 def source_then(dialect: Dialect, history: EntityTable) -> str:
@@ -44,4 +51,8 @@ def condition_then(dialect: Dialect, history: EntityTable, position: int) -> str
 
 def _select(dialect: Dialect, history: EntityTable) -> str:
     found = f" FROM {dialect.table(history.name)} WHERE {dialect.id_condition(history, 1)}"
-    return f"SELECT {dialect.read_list(history)}{dialect.generation_column}{found}"
+    return f"{_listed(dialect, history)}{found}"
+
+
+def _listed(dialect: Dialect, history: EntityTable) -> str:
+    return f"SELECT {dialect.read_list(history)}{dialect.generation_column}"

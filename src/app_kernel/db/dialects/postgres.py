@@ -178,6 +178,13 @@ class PostgresDialect(Dialect):
     def written(self, position: int, column: Column) -> str:
         return postgres_storage.written(f"${position}", column)
 
+    def equals_text(self, column: Column, mark: str) -> str:
+        value = self.value(column)
+        if not column.adopted:
+            return f"{value} = {mark}"
+        # Its index has a collation of its own, by which different text may be equal.
+        return f'{value} = {mark} AND {value} COLLATE "C" = {mark}'
+
     def id_condition(self, table: EntityTable, position: int) -> str:
         id = table.columns["id"]
         storage = self.storage(id)
@@ -193,9 +200,6 @@ class PostgresDialect(Dialect):
         sequence = f"pg_get_serial_sequence('{self.table(table.name)}', 'id')::regclass"
         beyond = f"{id} > COALESCE(pg_sequence_last_value({sequence}), 0)"
         return f"{sql}, CASE WHEN {beyond} THEN setval({sequence}, {id}) END"
-
-    def select_to_write(self, table: EntityTable) -> str:
-        return f"{super().select_to_write(table)} FOR UPDATE"
 
     row_lock = " FOR UPDATE"
 

@@ -4,11 +4,11 @@ Locks are taken before the statement's snapshot, so a statement that had to wait
 generation which that change left, and does nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.kinds import Kind
-from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, EntityTable
+from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, WORKSPACE_FIELD, EntityTable
 
 _MESSAGE = ("id", "topic", "key", "body", "created_at")
 
@@ -48,7 +48,7 @@ def upsert_statement(dialect: Dialect, table: EntityTable, names: Sequence[str])
     values = ", ".join([id, *given, now, now, who, who, version])
     written = (
         f"written AS (INSERT INTO {dialect.table(table.name)} AS t ({dialect.column_list(('id', *names, *owned))})"
-        f" SELECT {values} {_at_generation(dialect, generation)}"
+        f" SELECT {values} {_at_generation(dialect, generation)}{_last_is_inside(dialect, table, names)}"
         f" ON CONFLICT ({q('id')}) {_do_update(dialect, table, names)}"
         f" RETURNING {dialect.column_list(table.names)}, xmax = 0 AS is_new)"
     )
@@ -71,7 +71,7 @@ def update_statement(dialect: Dialect, table: EntityTable, names: Sequence[str])
         f"written AS (UPDATE {dialect.table(table.name)} AS t SET {', '.join(changes)}"
         f" {_at_generation(dialect, generation)} AND t.{q('id')} = {dialect.placeholder(1, Kind.STR)}"
         f" AND t.{q('deleted_at')} IS NULL AND t.{q('_version')} = {dialect.placeholder(expected, Kind.INT)}"
-        f" AND ({_differs(dialect, table, new)})"
+        f"{_is_inside(dialect, table, dict(new))} AND ({_differs(dialect, table, new)})"
         f" RETURNING {', '.join(f't.{q(name)}' for name in table.names)})"
     )
     return _with_history(dialect, table, written, "'update'", at, actor, comment)
@@ -88,11 +88,31 @@ def _do_update(dialect: Dialect, table: EntityTable, names: Sequence[str]) -> st
         return "DO NOTHING"
     q = dialect.quote
     changes = ", ".join(f"{q(name)} = excluded.{q(name)}" for name in (*names, "updated_at", "updated_by"))
-    differs = _differs(dialect, table, [(name, f"excluded.{q(name)}") for name in names])
+    new = [(name, f"excluded.{q(name)}") for name in names]
+    inside, differs = _is_inside(dialect, table, dict(new)), _differs(dialect, table, new)
     return (
         f"DO UPDATE SET {changes}, {q('_version')} = t.{q('_version')} + 1"
-        f" WHERE t.{q('deleted_at')} IS NULL AND t.{q('_version')} IS NOT NULL AND ({differs})"
+        f" WHERE t.{q('deleted_at')} IS NULL AND t.{q('_version')} IS NOT NULL{inside} AND ({differs})"
     )
+
+
+def _is_inside(dialect: Dialect, table: EntityTable, new: Mapping[str, str]) -> str:
+    """AND the row that is there is of the workspace that sees the table, which its new values name."""
+    if table.workspace is None:
+        return ""
+    return f" AND t.{dialect.quote(WORKSPACE_FIELD)} = {new[WORKSPACE_FIELD]}"
+
+
+def _last_is_inside(dialect: Dialect, table: EntityTable, names: Sequence[str]) -> str:
+    """AND the history does not have the id as one of another workspace last."""
+    if table.workspace is None or not table.keeps_history:
+        return ""
+    q = dialect.quote
+    whose, id = q(WORKSPACE_FIELD), f"{q('id')} = {dialect.placeholder(1, Kind.STR)}"
+    history = dialect.table(table.name + HISTORY_SUFFIX)
+    last = f"(SELECT {whose} FROM {history} WHERE {id} ORDER BY {q('_version')} DESC LIMIT 1) AS last"
+    given = dialect.written(names.index(WORKSPACE_FIELD) + 2, table.columns[WORKSPACE_FIELD])
+    return f" AND NOT EXISTS (SELECT 1 FROM {last} WHERE last.{whose} IS DISTINCT FROM {given})"
 
 
 def _differs(dialect: Dialect, table: EntityTable, new: Sequence[tuple[str, str]]) -> str:

@@ -14,20 +14,24 @@ _GIVEN = "kernel_given"
 def select_among(dialect: Dialect, table: EntityTable, *, include_deleted: bool) -> str:
     """The rows with the ids of one list, with the generation where it is read so."""
     alive = "" if include_deleted or not table.has("deleted_at") else f" AND {dialect.quote('deleted_at')} IS NULL"
-    found = f" FROM {dialect.table(table.name)} WHERE {dialect.id_among(table, 1)}{alive}"
+    found = f" FROM {dialect.table(table.name)} WHERE {dialect.id_among(table, 1)}{alive}{dialect.inside(table, 2)}"
     return f"SELECT {dialect.read_list(table)}{dialect.generation_column}{found}"
 
 
-def select_among_to_write(dialect: Dialect, table: EntityTable) -> str:
-    """The rows with the ids of one list, deleted or not, which nobody else changes until the unit of work ends."""
-    found = f" FROM {dialect.table(table.name)} WHERE {dialect.id_among(table, 1)}"
+def select_among_to_write(dialect: Dialect, table: EntityTable, *, everybodys: bool = False) -> str:
+    """The rows with the ids of one list, deleted or not, which nobody else changes until the unit of work ends.
+
+    With `everybodys`, also of other workspaces than the one that sees the table.
+    """
+    inside = "" if everybodys else dialect.inside(table, 2)
+    found = f" FROM {dialect.table(table.name)} WHERE {dialect.id_among(table, 1)}{inside}"
     # All take their locks in the order of ids, so that no two of them wait for each other.
     return f"SELECT {dialect.read_list(table)}{found} ORDER BY {dialect.quote('id')}{dialect.row_lock}"
 
 
-def select_first(dialect: Dialect, table: EntityTable, condition: str, count: int) -> str:
-    """The first live rows that fulfil a condition, which nobody else changes until the unit of work ends."""
-    alive = f"({condition}) AND {dialect.quote('deleted_at')} IS NULL"
+def select_first(dialect: Dialect, table: EntityTable, condition: str, values: int, count: int) -> str:
+    """The first live rows that fulfil a condition of so many values; nobody else changes them until the unit ends."""
+    alive = f"({condition}) AND {dialect.quote('deleted_at')} IS NULL{dialect.inside(table, values + 1)}"
     found = f" FROM {dialect.table(table.name)} WHERE {alive}{dialect.page(count, None)}"
     return f"SELECT {dialect.read_list(table)}{found}{dialect.row_lock}"
 
@@ -48,11 +52,12 @@ def select_matches(dialect: Dialect, table: EntityTable, fields: Sequence[str], 
         for at, column in enumerate(columns)
     )
     given = f"WITH {_GIVEN} ({_names(len(marks))}) AS (VALUES {rows})"
+    inside = dialect.inside(table, len(marks) * count + 1)
     # A row that changes while its lock is waited for is matched again before it counts.
     lock = dialect.row_lock and f" ORDER BY {dialect.quote('id')}{dialect.row_lock} OF {dialect.quote(table.name)}"
     return (
         f"{given} SELECT {_GIVEN}._0, {dialect.quote('id')} FROM {_GIVEN} JOIN {dialect.table(table.name)}"
-        f" ON {equal} WHERE {dialect.quote('deleted_at')} IS NULL{lock}"
+        f" ON {equal} WHERE {dialect.quote('deleted_at')} IS NULL{inside}{lock}"
     )
 
 
@@ -100,6 +105,18 @@ def last_versions(dialect: Dialect, table: EntityTable) -> str:
     id, history = dialect.quote("id"), dialect.table(table.name + HISTORY_SUFFIX)
     highest = f"MAX({dialect.quote('_version')})"
     return f"SELECT {id}, {highest} FROM {history} WHERE {dialect.id_among(table, 1)} GROUP BY {id}"
+
+
+def last_entries(dialect: Dialect, table: EntityTable) -> str:
+    """id, version, 1 if it is of the workspace: the latest that the history has of each id of one list.
+
+    Parameters: workspace, the list.
+    """
+    id, version = dialect.quote("id"), dialect.quote("_version")
+    history = dialect.table(table.name + HISTORY_SUFFIX)
+    is_inside = f"CASE WHEN {dialect.is_inside(table, 1)} THEN 1 ELSE 0 END"
+    latest = f"SELECT {id}, MAX({version}) FROM {history} WHERE {dialect.id_among(table, 2)} GROUP BY {id}"
+    return f"SELECT {id}, {version}, {is_inside} FROM {history} WHERE ({id}, {version}) IN ({latest})"
 
 
 def delete_among(dialect: Dialect, table: EntityTable) -> str:

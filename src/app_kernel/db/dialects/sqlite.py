@@ -145,6 +145,9 @@ class SqliteDialect(Dialect):
     def order_term(self, column: Column, kind: Kind, *, descending: bool) -> str:
         return f"{self.operand(self.quote(column.name), kind)}{' DESC' if descending else ''}"
 
+    def equals_text(self, column: Column, mark: str) -> str:
+        return f"{self.quote(column.name)} COLLATE BINARY = {mark}"
+
     def id_among(self, table: EntityTable, position: int) -> str:
         return f"{self.quote('id')} IN (SELECT value FROM json_each({self.placeholder(position)}))"
 

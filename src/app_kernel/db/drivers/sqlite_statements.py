@@ -1,6 +1,7 @@
 """What runs on the writing connection: units of the store's own, and single statements of the caller's."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import apsw
@@ -30,19 +31,26 @@ def run_unit(connection: apsw.Connection, unit: Unit[T]) -> T:
 
 def run_statement(connection: apsw.Connection, sql: str, params: Iterable[Any]) -> tuple[tuple[str, ...], list[Row]]:
     """Runs exactly one statement of the caller's; gives the names of its columns and its rows."""
-    seen: list[tuple[str, ...]] = []
+    names: tuple[str, ...] = ()
+    statements = 0
 
     def trace(cursor: apsw.Cursor, text: str, bindings: Any) -> bool:
-        if seen:
+        nonlocal statements
+        statements += 1
+        if statements > 1:
             raise InvalidQuery("execute() runs one statement at a time.")
-        seen.append(tuple(column[0] for column in cursor.get_description()))
         return True
 
     cursor = connection.cursor()
     cursor.exec_trace = trace
     connection.authorizer = _authorize
     try:
-        rows = cursor.execute(sql, tuple(params)).fetchall()
+        cursor.execute(sql, tuple(params))
+        # Asked for once it stands at a row: before that a statement which is kept knows the columns of when it was
+        # made, and SQLite makes it anew when one was added. Without a row there are no names to be known.
+        with suppress(apsw.ExecutionCompleteError):
+            names = tuple(column[0] for column in cursor.get_description())
+        rows = cursor.fetchall()
     except apsw.BindingsError as exc:
         raise InvalidQuery("The number of params is not the number of ? in the statement.") from exc
     except apsw.AuthError as exc:
@@ -52,7 +60,7 @@ def run_statement(connection: apsw.Connection, sql: str, params: Iterable[Any]) 
         ) from exc
     finally:
         connection.authorizer = None
-    return (seen[0] if seen else ()), rows
+    return names, rows
 
 
 _LASTING = frozenset(
