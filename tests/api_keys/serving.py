@@ -39,6 +39,12 @@ class Workspaces:
     async def role_in(self, db: EntityStore, workspace_id: str, user_id: str) -> str | None:
         return self.members.get((workspace_id, user_id))
 
+    async def recent_role(self, workspace_id: str, user_id: str) -> str | None:
+        return self.members.get((workspace_id, user_id))
+
+    async def current_workspace(self, db: EntityStore, user_id: str) -> str | None:
+        return None
+
 
 def make_router() -> APIRouter:
     router = APIRouter()

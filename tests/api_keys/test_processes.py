@@ -38,6 +38,13 @@ class Workspaces:
         found = await db.find_entities("members", "[workspace_id] = ? AND [user_id] = ?", (workspace_id, user_id))
         return found[0]["role"] if found else None
 
+    async def recent_role(self, workspace_id, user_id):
+        async with get_db_connection() as db:
+            return await self.role_in(db, workspace_id, user_id)
+
+    async def current_workspace(self, db, user_id):
+        return None
+
 @router.get("/may-administer")
 async def may_administer(auth=Depends(get_auth)):
     return auth.has_scope("admin")

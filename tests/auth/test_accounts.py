@@ -5,6 +5,7 @@ from app_kernel.auth import (
     activate_user,
     create_user,
     deactivate_user,
+    delete_user,
     find_user,
     get_user,
     list_users,
@@ -21,7 +22,7 @@ from app_kernel.core.errors import (
     InvalidUsername,
     WeakPassword,
 )
-from app_kernel.core.events import UserRegistered
+from app_kernel.core.events import UserDeleted, UserRegistered
 from app_kernel.core.ports import Accounts
 from app_kernel.db import connect
 from tests.auth.serving import EMAIL, PASSWORD, SECRET
@@ -101,6 +102,29 @@ async def test_role_and_activity_change_by_id(db):
         await set_role(db, user.id, "not a role")
     assert await get_user(db, "unknown") is None
     assert await find_user(db, "unknown@example.com") is None
+
+
+async def test_a_listener_that_fails_refuses_what_it_is_a_part_of(tmp_path):
+    def fail(kernel, event):
+        raise RuntimeError("listener")
+
+    listener = Feature(name="probe", listeners={UserRegistered: fail, UserDeleted: fail})
+    config = ServiceConfig(jwt_secret=SECRET, database_name=f"{tmp_path}/app.db")
+    app = create_service("refused", config=config, features=[*FEATURES, listener])
+    async with app.router.lifespan_context(app):
+        db = app.state.kernel.db.connection()
+        with pytest.raises(RuntimeError, match="listener"):
+            await create_user(db, EMAIL, PASSWORD)
+        assert await find_user(db, EMAIL) is None
+    app = create_service("refused", config=config)
+    async with app.router.lifespan_context(app):
+        user = await create_user(app.state.kernel.db.connection(), EMAIL, PASSWORD)
+    app = create_service("refused", config=config, features=[*FEATURES, listener])
+    async with app.router.lifespan_context(app):
+        db = app.state.kernel.db.connection()
+        with pytest.raises(RuntimeError, match="listener"):
+            await delete_user(db, user.id)
+        assert await find_user(db, EMAIL) == user
 
 
 async def test_the_first_admin_comes_from_db_seed_under_the_rules_of_the_service(tmp_path):

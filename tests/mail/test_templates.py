@@ -19,6 +19,12 @@ VALUES: dict[str, dict[str, Any]] = {
     "email_changed": {"service": "Shop", "new_email": "new@example.com"},
     "password_changed": {"service": "Shop"},
     "account_exists": {"service": "Shop", "link": LINK},
+    "workspace_invite": {
+        **TIMED,
+        "workspace": "Engines",
+        "inviter": "Ada",
+        "role": "member",
+    },
 }
 
 

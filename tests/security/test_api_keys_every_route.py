@@ -12,7 +12,10 @@ from app_kernel.api_keys import create_api_key
 from app_kernel.db import db_connection
 from tests.api_keys.serving import Service, may_deploy, serving
 
-PUBLIC = ("/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json", "/auth/", "/dev/mail", "/widgets/{id}")
+PUBLIC = (
+    "/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json", "/auth/", "/dev/mail", "/flags/check",
+    "/widgets/{id}",
+)  # fmt: skip
 """Where a route may ask for nobody; on those a key must change nothing. Of the Quick Start it is `get_widget`."""
 ACCEPTING = {("GET", "/whoami")}
 """Routes of this test that take any live key, by `create_combined_auth` without a scope."""

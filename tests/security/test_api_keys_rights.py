@@ -220,14 +220,18 @@ async def test_a_key_for_a_workspace_is_not_accepted_where_the_request_names_ano
             await service.call("GET", "/workspaces/theirs/things", bound["key"]),
             await service.call("GET", "/workspaces/mine/things?workspace_id=theirs", bound["key"]),
             await service.call("GET", "/whoami?workspace_id=mine&workspace_id=theirs", bound["key"]),
+            await service.call("GET", "/whoami?%77orkspace_id=theirs", bound["key"]),
             await service.call("GET", "/whoami", bound["key"], headers=other),
             await service.call("GET", "/whoami", bound["key"], headers=[("X-Workspace-ID", "mine"), *other]),
             await service.call("GET", "/workspaces/%20mine/things", bound["key"]),
             await service.call("GET", "/whoami?workspace_id=", bound["key"]),
         ]
-        assert [answer.status_code for answer in refused] == [404] * 7
+        assert [answer.status_code for answer in refused] == [404] * 8
         assert {answer.json()["detail"] for answer in refused} == {"There is no such workspace."}
         mine = [("X-Workspace-ID", "mine")]
         for path in ("/workspaces/mine/things?workspace_id=mine", "/whoami"):
             assert await service.status(bound["key"], path, headers=mine) == 200
-        assert await service.status(free["key"], "/workspaces/theirs/things", headers=mine) == 200
+        assert await service.status(free["key"], "/workspaces/theirs/things") == 200
+        assert await service.status(free["key"], "/workspaces/theirs/things", headers=mine) == 400
+        for unknown in ("/workspaces/nobodys/things", "/whoami?%77orkspace_id=nobodys", "/whoami?workspace_id="):
+            assert await service.status(free["key"], unknown) == 404

@@ -9,7 +9,7 @@ async def deploy(auth: Annotated[Auth, Depends(require_scope("deployments:write"
 """
 
 from app_kernel.api_keys.credential import Auth
-from app_kernel.api_keys.deps import create_combined_auth, require_scope
+from app_kernel.api_keys.deps import CombinedAuth, create_combined_auth, require_scope
 from app_kernel.api_keys.feature import create_feature
 from app_kernel.api_keys.key_text import API_KEY_PATTERN, looks_like_api_key
 from app_kernel.api_keys.keys import (
@@ -27,6 +27,7 @@ __all__ = [
     "API_KEY_PATTERN",
     "TABLES",
     "Auth",
+    "CombinedAuth",
     "create_api_key",
     "create_combined_auth",
     "create_feature",

@@ -21,7 +21,7 @@ class Auth:
     """The key; None for a user."""
     key_name: str | None = None
     workspace_id: str | None = None
-    """The workspace the key is for, or the one the user is in; None for neither."""
+    """The workspace that the key is for, else that of the request; None unless the caller is a member of it."""
     scopes: tuple[str, ...] = ()
     """What the caller may do now, with wildcards: of a key, what it was given as far as its owner still has it."""
 

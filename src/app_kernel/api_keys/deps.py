@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from fastapi.openapi.models import HTTPBearer
@@ -10,11 +11,18 @@ from starlette.requests import HTTPConnection
 
 from app_kernel.api_keys.credential import Auth, missing_scope
 from app_kernel.api_keys.last_used import OpenDb
-from app_kernel.api_keys.live import LiveKeys
+from app_kernel.api_keys.live import REFUSED, LiveKeys
 from app_kernel.api_keys.scopes import EVERYTHING, granted_to, is_scope
 from app_kernel.core import deps, identity
 from app_kernel.core.context import current_context
-from app_kernel.core.errors import InvalidToken, NoRunningKernel, NotAuthenticated, RateLimited, WorkspaceNotFound
+from app_kernel.core.errors import (
+    AmbiguousWorkspace,
+    InvalidToken,
+    NoRunningKernel,
+    NotAuthenticated,
+    RateLimited,
+    WorkspaceNotFound,
+)
 from app_kernel.core.events import RequestLimited
 from app_kernel.core.exchange import exchange_of
 from app_kernel.core.identity import UserIdentity
@@ -41,7 +49,8 @@ class CombinedAuth(SecurityBase):
         self.scheme_name = "user_or_api_key"
         self._open_db = open_db
         self._get_user = get_user
-        self._scope = scope
+        self.scope = scope
+        """What the caller must be allowed to do; None where any live key, and any user, will do."""
 
     async def __call__(self, request: HTTPConnection) -> Auth:
         """Who calls; raises NotAuthenticated or InvalidToken (401), MissingScope (403), RateLimited (429)."""
@@ -51,8 +60,8 @@ class CombinedAuth(SecurityBase):
             raise NoRunningKernel
         key = _key_of(request)
         auth = await self._user_auth(kernel, request) if key is None else await self._key_auth(kernel, request, key)
-        if self._scope is not None and not auth.has_scope(self._scope):
-            raise missing_scope(self._scope)
+        if self.scope is not None and not auth.has_scope(self.scope):
+            raise missing_scope(self.scope)
         return auth
 
     async def _user_auth(self, kernel: Kernel, request: HTTPConnection) -> Auth:
@@ -77,9 +86,7 @@ class CombinedAuth(SecurityBase):
             auth = await live.check(key, self._open_db)
             await _count_request(kernel, request, auth)
             accepted[self._open_db] = auth
-        if auth.workspace_id is not None and named_workspaces(request) - {auth.workspace_id}:
-            # As for outsiders: whether there is such a workspace is no business of this key's holder.
-            raise WorkspaceNotFound
+        auth = await _placed(kernel, request, auth)
         context.actor_id, context.api_key_id = auth.user_id, auth.key_id
         if auth.workspace_id is not None:
             context.workspace_id = auth.workspace_id
@@ -94,7 +101,8 @@ def create_combined_auth(get_db_connection: OpenDb, get_current_user: GetUser) -
     saves carry the owner as `created_by`. Answers 401 without a credential, with one that is not accepted, and with
     two; 429 with too many wrong keys from one address, or too many requests of one owner. A key for a workspace is good
     for this one only: where the path parameter or query parameter `workspace_id`, or the header `X-Workspace-ID`, names
-    another one, the answer is 404.
+    another one, the answer is 404. Of another key, the workspace that the request names is `auth.workspace_id`; where
+    its owner is not in it the answer is 404. So `auth.workspace_id` is always one that the caller is a member of.
     """
     return CombinedAuth(get_db_connection, get_current_user)
 
@@ -107,6 +115,28 @@ def require_scope(scope: str) -> CombinedAuth:
     if not is_scope(scope) or scope == EVERYTHING:
         raise ValueError(f"{scope!r} is no scope that a route can ask for; write names joined by colons")
     return CombinedAuth(deps.get_db_connection, identity.get_current_user, scope)
+
+
+async def _placed(kernel: Kernel, request: HTTPConnection, auth: Auth) -> Auth:
+    """The key in the workspace that it is for, else in the one that the request names, if its owner is in it now.
+
+    Raises WorkspaceNotFound where another one is named, or one that the owner is not in: whether there is such a
+    workspace is no business of the key's holder. Raises AmbiguousWorkspace, and InvalidToken when the owner left.
+    """
+    own, named = auth.workspace_id, named_workspaces(request)
+    if own is not None and named - {own}:
+        raise WorkspaceNotFound
+    memberships = kernel.memberships
+    if memberships is None or (own is None and not named):
+        return auth
+    if len(named) > 1:
+        raise AmbiguousWorkspace
+    workspace_id = own or named.pop()
+    if await memberships.recent_role(workspace_id, auth.user_id) is None:
+        raise WorkspaceNotFound if own is None else InvalidToken(REFUSED)
+    if own is not None:
+        return auth
+    return replace(auth, workspace_id=workspace_id, user=replace(auth.user, workspace_id=workspace_id))
 
 
 async def _count_request(kernel: Kernel, request: HTTPConnection, auth: Auth) -> None:

@@ -27,6 +27,7 @@ from app_kernel.auth.schemas import (
 from app_kernel.auth.security_events import emit_security
 from app_kernel.auth.sign_in import require_user
 from app_kernel.core.deps import forbid_storing
+from app_kernel.core.policies import public
 from app_kernel.core.problem_docs import problem
 
 _NO_MAIL = problem("The service cannot send mail, or too many passwords wait to be checked.")
@@ -38,6 +39,7 @@ router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(forbid_s
 @router.post(
     "/forgot-password", status_code=202, summary="Ask for a new password", responses={422: INVALID, 503: _NO_MAIL}
 )
+@public
 async def post_forgot_password(request: Request, data: EmailRequest, sessions: Sessions) -> MailSent:
     """Mails a link with which a new password is set, if there is an account; the answer is the same if not."""
     await ask_for_link(sessions.config, data.email, "reset", service_base(sessions.config, request.scope))
@@ -51,6 +53,7 @@ async def post_forgot_password(request: Request, data: EmailRequest, sessions: S
     summary="Set a new password by a mailed link",
     responses={400: _BAD_LINK, 422: problem("The new password cannot be used; detail says why."), 503: BUSY},
 )
+@public
 async def post_reset_password(data: ResetPasswordRequest, db: Store, sessions: Sessions) -> None:
     """Sets the password, ends every session of the account, and counts its address as confirmed."""
     await reset_password(db, sessions, data.token, data.new_password)
@@ -69,6 +72,7 @@ async def post_reset_password(data: ResetPasswordRequest, db: Store, sessions: S
         503: BUSY,
     },
 )
+@public
 async def post_verify_email(
     data: ConfirmEmailRequest, db: Store, sessions: Sessions, claims: MaybeClaims
 ) -> ConfirmedAnswer:
@@ -88,6 +92,7 @@ async def post_verify_email(
     summary="Ask for another link to confirm an address",
     responses={422: INVALID, 503: _NO_MAIL},
 )
+@public
 async def post_resend_verification(request: Request, data: EmailRequest, sessions: Sessions) -> MailSent:
     """Mails another link, if there is an account whose address is not confirmed; the answer is the same if not."""
     await ask_for_link(sessions.config, data.email, "verify", service_base(sessions.config, request.scope))

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from app_kernel.auth import email_routes, pages, routes, user_routes
 from app_kernel.auth.issuer import Issuer
+from app_kernel.auth.live import forget_user
 from app_kernel.auth.mailing import TASKS
 from app_kernel.auth.port import KernelAccounts
 from app_kernel.auth.tables import TABLES
@@ -13,7 +14,7 @@ from app_kernel.core.config import ServiceConfig
 from app_kernel.core.events import SecurityEvent
 from app_kernel.core.feature import Feature
 from app_kernel.core.kernel import Kernel
-from app_kernel.core.ports import Accounts, JobQueue, Mailer
+from app_kernel.core.ports import Accounts, JobQueue, Mailer, Memberships
 
 _log = logging.getLogger("app_kernel.auth")
 
@@ -36,15 +37,19 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         router=router,
         authenticator=issuer.live.identify,
         tasks=TASKS,
-        listeners={SecurityEvent: _log_security_event},
+        listeners={SecurityEvent: _hear_security_event},
         # Nobody could sign up without the mail that they wait for.
         requires=(Mailer, JobQueue) if config.email_verification == "required" else (),
-        uses=(Mailer, JobQueue),
+        uses=(Mailer, JobQueue, Memberships),
         provides={Issuer: lambda kernel: issuer, Accounts: lambda kernel: KernelAccounts(issuer)},
     )
 
 
-def _log_security_event(kernel: Kernel, event: SecurityEvent) -> None:
+def _hear_security_event(kernel: Kernel, event: SecurityEvent) -> None:
+    user_id = event.user_id
+    if user_id is not None and event.name.startswith("workspace."):
+        # The workspace that they work in was read with their sessions.
+        kernel.db.connection().after_commit(lambda: forget_user(user_id))
     _log.info(
         event.name,
         extra={

@@ -133,7 +133,11 @@ class LiveSessions:
             return _Known(None, claims.user_id, read_at)
         # By the session's own user: a token that names another one must not decide what this session is.
         row = await store.get_user_row(db, session["user_id"])
-        user = None if row is None or not row["is_active"] else UserIdentity(row["id"], row["email"], row["role"])
+        if row is None or not row["is_active"]:
+            return _Known(None, session["user_id"], read_at)
+        memberships = kernel.memberships
+        workspace_id = None if memberships is None else await memberships.current_workspace(db, row["id"])
+        user = UserIdentity(row["id"], row["email"], row["role"], workspace_id=workspace_id)
         return _Known(user, session["user_id"], read_at)
 
     def _finish(self, session_id: str, task: "asyncio.Task[_Known]") -> None:

@@ -13,6 +13,8 @@ from importlib.resources import files
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from app_kernel.core.policies import public
+
 router = APIRouter(prefix="/auth", include_in_schema=False)
 
 _VERIFY = {
@@ -34,12 +36,14 @@ _RESET = {
 
 
 @router.api_route("/verify-email", methods=["GET", "HEAD"])
+@public
 async def get_verify_page() -> Response:
     """The page that confirms an address."""
     return _page("verify")
 
 
 @router.api_route("/reset-password", methods=["GET", "HEAD"])
+@public
 async def get_reset_page() -> Response:
     """The page that sets a new password."""
     return _page("reset")

@@ -1,5 +1,6 @@
 """Accounts for the features that need them: the port Accounts."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -51,6 +52,14 @@ class KernelAccounts:
             return None
         return _account_of(await store.find_user_row(db, "email", canonical))
 
+    async def list_accounts(self, db: EntityStore, user_ids: Sequence[str]) -> list[Account]:
+        """The accounts with these ids that are there, in the order of the ids."""
+        return [_account(row) for row in await store.get_user_rows(db, user_ids)]
+
+    def canonical_email(self, email: str) -> str:
+        """The spelling of an address that its account would have; raises InvalidEmail."""
+        return canonical_email(email, allow_test_domains=not self._issuer.config.production)
+
     async def prove_owner(self, request: Request, db: EntityStore, user_id: str, password: str | None) -> None:
         """Returns when the caller has shown that the account is theirs; raises PermissionDenied, NotAuthenticated."""
         claims = self._issuer.live.find_claims(request.scope)
@@ -88,8 +97,10 @@ class KernelAccounts:
 
 
 def _account_of(row: dict[str, Any] | None) -> Account | None:
-    if row is None:
-        return None
+    return None if row is None else _account(row)
+
+
+def _account(row: dict[str, Any]) -> Account:
     return Account(
         id=row["id"],
         email=row["email"],
@@ -97,4 +108,5 @@ def _account_of(row: dict[str, Any] | None) -> Account | None:
         is_active=bool(row["is_active"]),
         email_verified=row["email_verified_at"] is not None,
         has_password=row["password_hash"] is not None,
+        name=row["name"],
     )

@@ -47,6 +47,7 @@ from app_kernel.auth.store import get_user_row
 from app_kernel.core.deps import forbid_storing
 from app_kernel.core.errors import AccountNotFound, InvalidToken, NotAuthenticated
 from app_kernel.core.identity import get_current_user_optional
+from app_kernel.core.policies import public
 from app_kernel.core.problem_docs import problem
 
 router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(forbid_storing)])
@@ -68,6 +69,7 @@ router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(forbid_s
         503: BUSY,
     },
 )
+@public
 async def post_register(
     request: Request, data: RegisterRequest, db: Store, sessions: Sessions, user_agent: UserAgent = None
 ) -> Response:
@@ -95,6 +97,7 @@ async def post_register(
         503: BUSY,
     },
 )
+@public
 async def post_login(
     request: Request, data: LoginRequest, db: Store, sessions: Sessions, user_agent: UserAgent = None
 ) -> Response:
@@ -116,6 +119,7 @@ async def post_login(
         503: BUSY,
     },
 )
+@public
 async def post_token(
     request: Request,
     form: Annotated[OAuthPassword, Form()],
@@ -143,6 +147,7 @@ async def post_token(
         422: INVALID,
     },
 )
+@public
 async def post_refresh(request: Request, db: Store, sessions: Sessions, data: RefreshRequest | None = None) -> Response:
     """Exchanges a refresh token for new tokens. It is used up; using it again later ends the session.
 
@@ -165,6 +170,7 @@ async def post_refresh(request: Request, db: Store, sessions: Sessions, data: Re
     dependencies=[Depends(get_current_user_optional)],
     responses={401: UNAUTHENTICATED},
 )
+@public
 async def get_csrf(request: Request, claims: MaybeClaims, db: Store, sessions: Sessions) -> CsrfAnswer:
     """What a page sends in X-CSRF-Token; a page of the same origin may read it from the cookie instead.
 
@@ -183,6 +189,7 @@ async def get_csrf(request: Request, claims: MaybeClaims, db: Store, sessions: S
     dependencies=[Depends(get_current_user_optional)],
     responses={401: UNAUTHENTICATED, 403: problem("The session is in a cookie, and X-CSRF-Token is missing or wrong.")},
 )
+@public
 async def post_logout(request: Request, response: Response, claims: MaybeClaims, db: Store, sessions: Sessions) -> None:
     """Ends the session of this token, with everything issued from it, and clears its cookies."""
     session_id = claims.session_id if claims is not None else await _cookie_session(request, db, sessions)

@@ -50,6 +50,11 @@ async def get_user_row(db: EntityStore, user_id: str) -> Row | None:
     return await db.privileged.get_entity(USERS, user_id)
 
 
+async def get_user_rows(db: EntityStore, user_ids: Sequence[str]) -> list[Row]:
+    """The accounts with these ids that are there, in the order of the ids."""
+    return await db.privileged.get_entities(USERS, user_ids)
+
+
 async def find_user_row(db: EntityStore, field: str, value: str) -> Row | None:
     """The account whose `email` or `username` (its canonical form) this is, or None."""
     found = await db.privileged.find_entities(USERS, f"[{field}] = ?", (value,), limit=1)

@@ -71,8 +71,8 @@ _MOVED_BY_EVERY_CHANGE = frozenset({"updated_at", "updated_by", "_version"})
 class UserRegistered:
     """An account is being made, by sign-up, by an administrator or by code.
 
-    What a listener writes is part of the same commit. That may still fail, so mail and the like belong into a job,
-    which is enqueued with it.
+    What a listener writes is part of the same commit, and one that raises refuses it. The commit may still fail, so mail
+    and the like belong into a job, which is enqueued with it.
     """
 
     user_id: str
@@ -82,7 +82,7 @@ class UserRegistered:
 
 @dataclass(frozen=True, slots=True)
 class UserDeleted:
-    """An account is being deleted; what a listener writes is part of the same commit."""
+    """An account is being deleted; what a listener writes is part of the same commit, and one that raises refuses it."""
 
     user_id: str
     email: str
@@ -99,6 +99,10 @@ class OwnershipProven:
     user_id: str
 
 
+PART_OF_THE_COMMIT = (UserRegistered, UserDeleted, OwnershipProven)
+"""Events of which listeners are a part of what happens: when one fails, it does not happen."""
+
+
 @dataclass(frozen=True, slots=True)
 class SecurityEvent:
     """Something a security log must show: who did what, from where, and whether it worked.
@@ -109,8 +113,9 @@ class SecurityEvent:
     auth.csrf_refused, oauth.linked, oauth.unlinked, oauth.refused, api_key.created, api_key.rotated, api_key.revoked,
     api_key.refused, workspace.created, workspace.deleted, workspace.restored, workspace.joined, workspace.left,
     workspace.member_removed, workspace.role_changed, workspace.ownership_transferred, workspace.invited,
-    workspace.invite_cancelled, webhook.created, webhook.changed, webhook.deleted, webhook.secret_rotated,
-    webhook.disabled, webhook.enabled, flag.changed, flag.deleted.
+    workspace.invite_cancelled, workspace.selected (the user works in it, or in none, from now on), webhook.created,
+    webhook.changed, webhook.deleted, webhook.secret_rotated, webhook.disabled, webhook.enabled, flag.changed,
+    flag.deleted.
     """
 
     name: str
@@ -151,8 +156,14 @@ class WebhookAttempted:
 class CachesUsed:
     """What the caches of this process did since it was last told, about once a second."""
 
-    counts: Mapping[tuple[str, str], int]
-    """How often, by operation (get, set, delete) and outcome (hit, miss, done, error or memory: without Redis)."""
+    counts: Mapping[tuple[str, str, str], int]
+    """How often, by operation, outcome and backend (redis, memory or none).
+
+    get: hit, miss or error (bytes that are no cached value); set: done, late (taken away while it was computed),
+    too_large or error; delete: done; outage: error.
+    """
+    entries: int
+    """Values in the memory of this process."""
 
 
 @dataclass(frozen=True, slots=True)

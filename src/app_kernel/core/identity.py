@@ -44,6 +44,8 @@ class CurrentUser(SecurityBase):
         self.scheme_name = "user"
         self._check = check
         self._refusal = refusal
+        self.roles: tuple[str, ...] = ()
+        """The roles of which the user must have one; empty where any will do, or where a check says more."""
 
     async def __call__(self, request: HTTPConnection) -> UserIdentity:
         """The user whose access token came with the request; raises NotAuthenticated or PermissionDenied."""
@@ -84,12 +86,12 @@ async def _placed(request: HTTPConnection, user: UserIdentity) -> UserIdentity:
     """
     context = current_context()
     named = named_workspaces(request)
-    if named:
-        workspace_id = named.pop() if len(named) == 1 else None
-        if workspace_id is not None and await context.kernel.memberships.recent_role(workspace_id, user.id) is None:
-            workspace_id = None
-        if workspace_id != user.workspace_id:
-            user = replace(user, workspace_id=workspace_id)
+    workspace_id = user.workspace_id if not named else named.pop() if len(named) == 1 else None
+    # The current one is asked for again too: it was read with the session, and membership may have ended since.
+    if workspace_id is not None and await context.kernel.memberships.recent_role(workspace_id, user.id) is None:
+        workspace_id = None
+    if workspace_id != user.workspace_id:
+        user = replace(user, workspace_id=workspace_id)
     context.workspace_id = user.workspace_id
     return user
 
@@ -99,7 +101,9 @@ def require_role(*roles: str) -> CurrentUser:
     if not roles:
         raise ValueError("require_role() needs at least one role")
     wanted = frozenset(roles)
-    return CurrentUser(lambda user: user.role in wanted, f"This needs the role {' or '.join(roles)}.")
+    dependency = CurrentUser(lambda user: user.role in wanted, f"This needs the role {' or '.join(roles)}.")
+    dependency.roles = roles
+    return dependency
 
 
 get_current_user = CurrentUser()

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import KernelError, Unavailable
+from app_kernel.core.events import PART_OF_THE_COMMIT
 from app_kernel.core.feature import Authenticator, Feature, Listener
 from app_kernel.core.outbox import ADMIN_TOPICS, Recorder
 from app_kernel.core.ports import Database, EntityStore, Memberships
@@ -90,16 +91,19 @@ class Kernel:
     async def emit(self, event: object) -> None:
         """Tells every listener of the event's type, in the order of the features; a failing one is logged and counted.
 
-        It never raises, because what the event tells of has happened.
+        It does not raise, because what the event tells of has happened; only where listeners are a part of the open
+        transaction (`PART_OF_THE_COMMIT`) the failure of one is raised, so that nothing is committed by half.
         """
         for feature_name, listener in self._listeners.get(type(event), ()):
             try:
                 result = listener(self, event)
                 if result is not None and inspect.isawaitable(result):
                     await result
-            except Exception:  # noqa: BLE001 - whatever a listener raises, the fact stands and the others must hear of it
+            except Exception:
                 self.listener_failures += 1
                 _log.exception("listener_failed", extra={"feature": feature_name, "event_type": type(event).__name__})
+                if isinstance(event, PART_OF_THE_COMMIT):
+                    raise
 
 
 def needs_admin_database(features: Iterable[Feature]) -> bool:

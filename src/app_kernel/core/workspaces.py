@@ -54,7 +54,8 @@ class WorkspaceMember(CurrentUser):
         role = await memberships.recent_role(workspace_id, user.id)
         if role is None:
             raise WorkspaceNotFound
-        if RANKS[role] < RANKS[self.role]:
+        # A role that the kernel does not know, of another provider, is good for nothing.
+        if RANKS.get(role, -1) < RANKS[self.role]:
             raise PermissionDenied(f"This needs the role {self.role} in the workspace.")
         context.workspace_id = workspace_id
         return Membership(workspace_id, user.id, role)

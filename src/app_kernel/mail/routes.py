@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 from app_kernel.core.current import current_kernel
 from app_kernel.core.errors import PermissionDenied
 from app_kernel.core.own_address import host_of, is_local_host, is_origin_of_host, origin_of
+from app_kernel.core.policies import public
 from app_kernel.mail.development import development_mails, mail_of
 from app_kernel.mail.pages import HEADERS, list_page, mail_page
 from app_kernel.mail.store import get_mail
@@ -34,6 +35,7 @@ router = APIRouter(prefix="/dev", include_in_schema=False, dependencies=[Depends
 
 
 @router.get("/mail.json")
+@public
 async def get_mails_as_json() -> JSONResponse:
     """The mails that were kept instead of sent, the newest first."""
     mails: list[dict[str, Any]] = [asdict(mail) for mail in await development_mails(current_kernel())]
@@ -41,12 +43,14 @@ async def get_mails_as_json() -> JSONResponse:
 
 
 @router.get("/mail")
+@public
 async def get_mails() -> HTMLResponse:
     """The same as a page."""
     return HTMLResponse(list_page(await development_mails(current_kernel())), headers=HEADERS)
 
 
 @router.get("/mail/{id}")
+@public
 async def get_one_mail(id: Annotated[str, Path(max_length=64)]) -> HTMLResponse:
     """One mail as a page."""
     row = await get_mail(current_kernel().db.connection(), id)

@@ -138,7 +138,7 @@ def mail_domain(config: ServiceConfig) -> str:
     return domain if _mail_domain(domain) else "localhost"
 
 
-_URLS = ("public_url", "verify_email_url", "reset_password_url")
+_URLS = ("public_url", "verify_email_url", "reset_password_url", "accept_invite_url")
 
 
 def _label(field_name: str) -> str:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app_kernel.core.errors import KernelError
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.policies import public
 from app_kernel.problems import HANDLERS, MEDIA_TYPE, SCHEMA, answer_problem
 
 PROBLEM_CONTENT: dict[str, Any] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/KernelProblem"}}}
@@ -32,6 +33,9 @@ class KernelApp(FastAPI):
     def __init__(self, kernel: Kernel, **options: Any) -> None:
         # FastAPI's telemetry asks for its providers on every request, 8 us in all; it stays off until tracing is built.
         super().__init__(exception_handlers=HANDLERS, telemetry=_NO_TELEMETRY, **options)
+        # So far these are the pages of its documentation.
+        for route in self.routes:
+            public(route.endpoint)  # type: ignore[attr-defined]  # each has one
         self.state.kernel = kernel
         self._described: dict[str, Any] | None = None
         """The document that was corrected already; FastAPI keeps and returns one and the same."""

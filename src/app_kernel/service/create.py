@@ -25,6 +25,7 @@ from app_kernel.service.application import PROBLEM_RESPONSES, KernelApp
 from app_kernel.service.lifespan import Hook, Hooks, Lifespan
 from app_kernel.service.plain_answers import answer_plainly
 from app_kernel.service.preflight import complete, find_problems, settle_name, warn_of_no_mail, warn_of_weak_secret
+from app_kernel.service.route_check import find_misplaced_routers
 
 STARTUP_FAILURE = 3
 """The exit status by which supervisors such as uvicorn's and gunicorn's know not to start a worker again."""
@@ -64,7 +65,8 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     problems += [*find_problems(given), *_argument_problems(api_prefix)]
     settled = complete(given, settled_name)
     chosen, more = compose(FEATURES if features is None else features, settled, health_checks, tasks)
-    more += _router_problems(routers, chosen)
+    # A feature that could not be made is missing for the reason that is told already.
+    more = more or [*_router_problems(routers, chosen)]
     if problems or more:
         raise _refusal([*problems, *more])
     warn_of_weak_secret(given)
@@ -99,14 +101,16 @@ def _switched_on(config: ServiceConfig, routers: Iterable[APIRouter]) -> Service
     )
 
 
-def _router_problems(routers: Iterable[APIRouter], chosen: Iterable[Feature]) -> list[str]:
+def _router_problems(routers: Iterable[APIRouter], chosen: Iterable[Feature]) -> Iterator[str]:
     names = {feature.name for feature in chosen}
-    wanted = dict.fromkeys(router.feature_name for router in routers if isinstance(router, FeatureRouter))
-    return [
-        f"routers: the routes of {name} need the feature {name}; `features=` replaces the list: use [*FEATURES, ...]"
-        for name in wanted
-        if name not in names
-    ]
+    for name in dict.fromkeys(router.feature_name for router in routers if isinstance(router, FeatureRouter)):
+        if name not in names:
+            yield (
+                f"routers: the routes of {name} need the feature {name}; `features=` replaces the list: use "
+                "[*FEATURES, ...]"
+            )
+    for router in routers:
+        yield from find_misplaced_routers(router.routes)
 
 
 def make_kernel(config: ServiceConfig, features: Sequence[Feature]) -> Kernel:

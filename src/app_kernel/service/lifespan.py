@@ -17,7 +17,7 @@ from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.kernel import Kernel
 from app_kernel.logs import get_logger
 from app_kernel.service.opening import admin_database, end_task, open_now_or_later, redis_connection
-from app_kernel.service.route_check import find_shadowed_routes
+from app_kernel.service.route_check import find_misplaced_routers, find_shadowed_routes
 
 Hook = Callable[..., Any]
 
@@ -173,7 +173,7 @@ def _running(kernel: Kernel) -> Iterator[None]:
 
 
 def _refuse_shadowed_routes(app: FastAPI, kernel: Kernel) -> None:
-    problems = find_shadowed_routes(app, kernel.features)
+    problems = [*find_misplaced_routers(app.routes), *find_shadowed_routes(app, kernel.features)]
     if problems:
         raise ConfigurationError(problems)
 

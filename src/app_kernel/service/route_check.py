@@ -1,12 +1,12 @@
 """Routes that could never be reached: the application's in front of the kernel's, or the other way round."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 
-from app_kernel.core.feature import Feature
+from app_kernel.core.feature import Feature, FeatureRouter
 from app_kernel.core.route_walk import SeenRoute, walk_routes
 
 _SAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-0000-0000-000000000000"}
@@ -25,6 +25,22 @@ def find_shadowed_routes(app: FastAPI, features: Iterable[Feature]) -> list[str]
     return [
         problem for index, context in enumerate(contexts) for problem in _conflicts(context, contexts[:index], owners)
     ]
+
+
+def find_misplaced_routers(routes: Sequence[BaseRoute]) -> Iterator[str]:
+    """One sentence for each router of a feature that was included among these routes, instead of given to the service.
+
+    It would answer at a second place, or at one where nobody has switched the feature on.
+    """
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if isinstance(included, FeatureRouter):
+            yield (
+                f"routers: the routes of {included.feature_name} are included in another router or in the application;"
+                " give their router to create_service(routers=[...]) itself, whose api_prefix goes before it"
+            )
+        elif included is not None:
+            yield from find_misplaced_routers(included.routes)
 
 
 def _owners(features: Iterable[Feature]) -> dict[int, str]:

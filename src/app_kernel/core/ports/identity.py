@@ -1,6 +1,6 @@
 """Who is who, and what they may do: accounts, memberships, limits and mail, for features that do not keep them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -23,6 +23,8 @@ class Account:
     email_verified: bool
     """Whether its owner has shown that mail to the address reaches them."""
     has_password: bool
+    name: str | None = None
+    """What its owner is called, as far as they said."""
 
 
 class Accounts(Protocol):
@@ -51,6 +53,12 @@ class Accounts(Protocol):
 
     async def find_account(self, db: EntityStore, email: str) -> Account | None:
         """The account with this email in any spelling of it, or None; text that is no email finds nothing."""
+
+    async def list_accounts(self, db: EntityStore, user_ids: Sequence[str]) -> list[Account]:
+        """The accounts with these ids that are there, in the order of the ids."""
+
+    def canonical_email(self, email: str) -> str:
+        """The spelling of an address that its account would have; raises InvalidEmail."""
 
     async def prove_owner(self, request: Request, db: EntityStore, user_id: str, password: str | None) -> None:
         """Returns when the caller has shown more than a token that may be stolen: the password, guarded as at a login.

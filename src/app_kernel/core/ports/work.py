@@ -1,6 +1,6 @@
 """What works apart from requests: the outbox and background jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -37,6 +37,9 @@ class JobQueue(Protocol):
         queue: str | None = None,
     ) -> EnqueueResult:
         """Enqueues a job: with the open transaction, or at once."""
+
+    async def enqueue_many(self, name: str, payloads: Sequence[Any], **options: Any) -> list[EnqueueResult]:
+        """Enqueues a job for each payload, all or none, in one step; the options are those of `enqueue`, for all."""
 
     async def figures(self) -> JobFigures:
         """How the queues stand now; raises Unavailable when the queue is away."""
