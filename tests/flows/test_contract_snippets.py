@@ -159,6 +159,36 @@ RUNNING_WORKERS = """
 python -m app_kernel.jobs.worker --tasks my_service.tasks
 """
 
+FEATURE_FLAGS = """
+from app_kernel.flags import flag_enabled, set_flag
+
+# Check flag
+if await flag_enabled(db, "new_dashboard", user_id=user.id):
+    return new_dashboard()
+
+# Admin: Set flag
+await set_flag(db, "new_dashboard",
+    enabled=True,
+    rollout_percent=10,           # 10% of users
+    workspaces=["ws-123"],        # Specific workspaces
+    users=["user-456"],           # Specific users
+)
+"""
+
+CACHING = """
+from app_kernel.cache import cache, cached
+
+# Simple get/set
+await cache.set("projects:ws-123", projects, ttl=300)
+projects = await cache.get("projects:ws-123")
+await cache.delete("projects:ws-123")
+
+# Decorator
+@cached(ttl=300, key="projects:{workspace_id}")
+async def get_projects(workspace_id: str):
+    return await db.find_entities("projects", ...)
+"""
+
 
 async def run(snippet: str, **names: Any) -> dict[str, Any]:
     """Executes a snippet as the body of an async function and gives back its variables."""
@@ -227,6 +257,17 @@ async def test_the_database_in_workers(client: KernelClient) -> None:
     assert await process_task(None, made["id"]) is None
 
 
+async def test_caching(client: KernelClient) -> None:
+    projects = [await client.db.save_entity("projects", {"name": "foo", "workspace_id": "ws-123"})]
+    # The dots of the contract stand for what a service asks for.
+    snippet = CACHING.replace(", ...)", ", '[workspace_id] = ?', (workspace_id,))")
+    made = await run(snippet, db=client.db, projects=projects)
+    assert made["projects"] == projects
+    assert await made["cache"].get("projects:ws-123") is None
+    assert await made["get_projects"]("ws-123") == projects
+    assert await made["cache"].get("projects:ws-123") == projects
+
+
 async def test_models_as_code(client: KernelClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models.py").write_text(MODELS)
     monkeypatch.syspath_prepend(tmp_path)
@@ -256,6 +297,17 @@ async def test_what_a_route_knows_of_its_user(client: KernelClient) -> None:
     ada = await client.log_in_as("ada@example.com")
     assert isinstance(ada.user, UserIdentity)
     assert (ada.user.email, ada.user.role, ada.user.is_active) == ("ada@example.com", "user", True)
+
+
+async def test_feature_flags(client: KernelClient) -> None:
+    listed, other = (UserIdentity(id, "u@example.com") for id in ("user-456", "user-1"))
+    # The first time the flag is unknown, so the snippet goes on and sets it.
+    found = await run(FEATURE_FLAGS, db=client.db, user=listed, new_dashboard=lambda: {"dashboard": "new"})
+    assert "set_flag" in found
+    assert await run(FEATURE_FLAGS, db=client.db, user=listed, new_dashboard=lambda: {"dashboard": "new"}) == {
+        "dashboard": "new"
+    }
+    assert "set_flag" in await run(FEATURE_FLAGS, db=client.db, user=other, new_dashboard=lambda: {"dashboard": "new"})
 
 
 def write_tasks(folder: Path) -> None:
