@@ -13,6 +13,7 @@ from typing import Any
 
 import uvloop
 
+from benchmarks import p10_cache
 from benchmarks.harness import answer, turns
 from benchmarks.inprocess import App, Caller, started
 from benchmarks.kernel_side import PASSWORD, access_token
@@ -30,7 +31,8 @@ async def run(spec: dict[str, Any]) -> dict[str, Any]:
     async with started(app) as state:
         signed_up = await Caller(app, "/auth/register", state=state, method="POST", body=SIGN_UP).once()
         token = access_token(200, json.loads(signed_up))
-        parts = {**memory_checks(), **library_checks(), **request_parts(app, token)}
+        parts = {**memory_checks(), **library_checks(), **request_parts(app, token), **await flag_checks(app)}
+        parts |= await p10_cache.memory_hits()
         samples: dict[str, list[float]] = {name: [] for name in parts}
         for once in parts.values():
             await batch(once, 100)
@@ -40,7 +42,8 @@ async def run(spec: dict[str, Any]) -> dict[str, Any]:
     for name in ("no-op layer", "layer of limits"):
         samples[name] = [with_it - without for with_it, without in zip(samples[name], bare, strict=True)]
     shared, trips = await in_redis(spec["redis"], spec["rounds"], spec["batch"] // 20)
-    return {"samples": samples | shared, "trips": trips}
+    cached, cache_trips = await cached_in_redis(spec["redis"], spec["rounds"], spec["batch"] // 50)
+    return {"samples": samples | shared | cached, "trips": trips | cache_trips}
 
 
 async def batch(once: Once, times: int) -> float:
@@ -125,6 +128,26 @@ def request_parts(app: Any, token: str) -> dict[str, Once]:
     }
 
 
+async def flag_checks(app: Any) -> dict[str, Once]:
+    """A flag for half of the users, and one that lists a user among a hundred, both as a route asks for them."""
+    flags: Any = importlib.import_module("app_kernel.flags")
+    db = app.state.kernel.db.connection()
+    await flags.set_flag(db, "half", enabled=True, rollout_percent=50)
+    await flags.set_flag(db, "listed", enabled=True, users=BUCKETS[:100])
+    at = 0
+
+    async def by_percentage() -> None:
+        nonlocal at
+        at += 1
+        await flags.flag_enabled(db, "half", user_id=BUCKETS[at % 500])
+
+    async def of_a_listed_user() -> None:
+        if not await flags.flag_enabled(db, "listed", user_id=BUCKETS[50]):
+            raise RuntimeError("the flag is off")
+
+    return {"flag by percentage": by_percentage, "flag of a listed user": of_a_listed_user}
+
+
 async def nothing(scope: Any, receive: Any, send: Any) -> None:
     """An app that does nothing."""
 
@@ -181,5 +204,20 @@ async def in_redis(url: str, rounds: int, times: int) -> tuple[dict[str, list[fl
     return samples, trips
 
 
+async def cached_in_redis(url: str, rounds: int, times: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """A hit of the cache in Redis beside cashews', and how many commands each had Redis run for it."""
+    parts, close = await p10_cache.redis_hits(url)
+    redis = importlib.import_module("app_kernel.redis_wire").create_redis(url, "bench")
+    samples: dict[str, list[float]] = {name: [] for name in parts}
+    for once in parts.values():
+        await batch(once, 50)
+    for name in turns(list(parts), rounds):
+        samples[name].append(await batch(parts[name], times))
+    trips = {name: await p10_cache.trips_of(redis, once, name, 100) for name, once in parts.items()}
+    await close()
+    await redis.aclose()
+    return samples, trips
+
+
 if __name__ == "__main__":
-    answer(uvloop.run(asyncio.wait_for(run(json.load(sys.stdin)), 140)))
+    answer(uvloop.run(asyncio.wait_for(run(json.load(sys.stdin)), 230)))

@@ -32,6 +32,8 @@ FEATURES: tuple[FeatureFactory, ...] = (
     request_limits.create_feature,
     # Before all that enqueue or send messages while they close: its end comes after theirs.
     outbox.create_feature,
+    # As above: jobs that end while the service closes still take away what they changed.
+    cache.create_feature,
     actor.create_feature,
     rate_limit.create_feature,
     idempotency.create_feature,
@@ -43,7 +45,6 @@ FEATURES: tuple[FeatureFactory, ...] = (
     saas.create_feature,
     flags.create_feature,
     webhooks.create_feature,
-    cache.create_feature,
     health.create_feature,
     metrics.create_feature,
 )

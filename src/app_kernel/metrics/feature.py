@@ -3,7 +3,15 @@
 from fastapi import APIRouter
 
 from app_kernel.core.config import ServiceConfig
-from app_kernel.core.events import HitCountedLocally, JobFinished, MessagesCarried, RequestFinished, RequestLimited
+from app_kernel.core.events import (
+    CachesUsed,
+    HitCountedLocally,
+    JobFinished,
+    MessagesCarried,
+    RequestFinished,
+    RequestLimited,
+    WebhookAttempted,
+)
 from app_kernel.core.feature import Feature, Listener
 from app_kernel.core.ports import JobQueue, Outbox
 from app_kernel.metrics.requests import RequestFigures
@@ -20,5 +28,7 @@ def create_feature(config: ServiceConfig) -> Feature:
         JobFinished: figures.count_job,
         RequestLimited: figures.count_refusal,
         HitCountedLocally: figures.count_local_hit,
+        CachesUsed: figures.count_caches,
+        WebhookAttempted: figures.count_webhook,
     }
     return Feature(name="metrics", router=router, unprefixed=True, listeners=listeners, uses=(Outbox, JobQueue))

@@ -18,11 +18,22 @@ from starlette.responses import Response
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import current_context
 from app_kernel.core.errors import NotAuthenticated
-from app_kernel.core.events import HitCountedLocally, JobFinished, MessagesCarried, RequestFinished, RequestLimited
+from app_kernel.core.events import (
+    CachesUsed,
+    HitCountedLocally,
+    JobFinished,
+    MessagesCarried,
+    RequestFinished,
+    RequestLimited,
+    WebhookAttempted,
+)
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.policies import public
+from app_kernel.metrics.cache import CacheMetrics
 from app_kernel.metrics.jobs import JobMetrics
 from app_kernel.metrics.limits import LimitMetrics
 from app_kernel.metrics.outbox import OutboxMetrics
+from app_kernel.metrics.webhooks import WebhookMetrics
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the duration histogram, in seconds."""
@@ -53,6 +64,8 @@ class RequestFigures:
         self._outbox = OutboxMetrics(self.registry)
         self._jobs = JobMetrics(self.registry)
         self._limits = LimitMetrics(self.registry)
+        self._caches = CacheMetrics(self.registry)
+        self._webhooks = WebhookMetrics(self.registry)
         # labels() costs more than what it finds; the number of routes, methods and statuses bounds the cache.
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -79,6 +92,14 @@ class RequestFigures:
         """Counts a hit that Redis did not count."""
         self._limits.count_local()
 
+    def count_caches(self, kernel: Kernel, event: CachesUsed) -> None:
+        """Counts what the cache of this process did."""
+        self._caches.count(event)
+
+    def count_webhook(self, kernel: Kernel, event: WebhookAttempted) -> None:
+        """Counts an attempt to deliver a webhook."""
+        self._webhooks.count(event)
+
     def _make_child(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
         known = method if method in METHODS else "OTHER"
         child = (self._requests.labels(known, route, status), self._seconds.labels(known, route))
@@ -96,6 +117,7 @@ class RequestFigures:
         multiprocess.MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
         return generate_latest(merged)
 
+    @public
     async def answer(self, request: Request) -> Response:
         """GET /metrics."""
         kernel: Kernel = current_context().kernel
