@@ -47,7 +47,7 @@ async def test_a_service_that_works_is_alive_and_ready() -> None:
     assert ready.status_code == 200
     assert ready.json() == {
         "status": "ready",
-        "components": {"database": "ok", "fine": "ok", "silent": "ok", "queue": "ok"},
+        "components": {"database": "ok", "outbox": "ok", "fine": "ok", "silent": "ok", "queue": "ok"},
     }
 
 
@@ -59,7 +59,7 @@ async def test_a_component_that_is_not_well_is_named_and_nothing_more(
         answer = await client.get("/readyz")
         alive = await client.get("/healthz")
     assert (answer.status_code, alive.status_code) == (503, 200)
-    assert answer.json()["components"] == {"database": "ok", "fine": "ok", "queue": "unavailable"}
+    assert answer.json()["components"] == {"database": "ok", "outbox": "ok", "fine": "ok", "queue": "unavailable"}
     assert REASON not in answer.text
     assert [line["component"] for line in events(log_lines(capsys), "component_not_ready")] == ["queue"]
 
@@ -87,7 +87,7 @@ async def test_a_database_that_does_not_answer_is_not_ready(monkeypatch: pytest.
         monkeypatch.setattr(client.kernel.db, "ping", ping)
         answer = await client.get("/readyz")
         assert (await client.get("/healthz")).status_code == 200
-    assert answer.json()["components"] == {"database": "unavailable"}
+    assert answer.json()["components"] == {"database": "unavailable", "outbox": "ok"}
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -128,4 +128,9 @@ async def test_components_are_asked_all_at_once() -> None:
         return True
 
     async with serving(health_checks=[("one", meet), ("two", meet)]) as client:
-        assert await check_components(client.kernel) == {"database": True, "one": True, "two": True}
+        assert await check_components(client.kernel) == {
+            "database": True,
+            "outbox": True,
+            "one": True,
+            "two": True,
+        }

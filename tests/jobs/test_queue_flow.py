@@ -135,7 +135,7 @@ async def test_a_worker_without_a_list_serves_the_queues_of_its_tasks(place: Job
     async with place.service(registry, jobs="worker") as client:
         runner = jobs_of(client.kernel).runner
         assert runner is not None
-        assert sorted(runner.workers) == ["default", "of_the_task"]
+        assert sorted(runner.workers) == ["default", "of_the_task", "webhooks"]
         assert (await ran(get_job_client(), "work")).status == "completed"
         assert (await ran(get_job_client(), "work", queue="default")).status == "completed"
 

@@ -92,7 +92,7 @@ async def test_the_command_of_the_contract_runs_jobs_that_another_process_enqueu
         started = await process.said("worker_started")
         assert (await process.stop())[0] == 0
     assert started["tasks"] == ["process_document", "send_email"]
-    assert (started["queues"], started["schedules"]) == ({"default": 10}, {})
+    assert (started["queues"], started["schedules"]) == ({"default": 10, "webhooks": 10}, {})
     where = urlsplit(place.database_url)
     server = f"postgres {where.hostname}:{where.port}{where.path}"
     assert started["database"] == (server if place.name == "postgres" else f"sqlite {where.path[1:]}")
@@ -141,7 +141,7 @@ async def test_several_modules_of_tasks_and_a_file_with_settings(folder: Path) -
             assert (await finished(get_job_client(), made.job_id, 40)).result == 3
             started = await process.said("worker_started")
             assert started["tasks"] == ["add", "boom", "note", "wait"]
-            assert started["queues"] == {"default": 3, "emails": 3}
+            assert started["queues"] == {"default": 3, "emails": 3, "webhooks": 3}
             assert SECRET not in process.text
 
 

@@ -181,7 +181,7 @@ async def test_a_database_that_is_not_there_yet_is_waited_for(folder: Path) -> N
 async def test_a_redis_that_is_not_there_yet_is_waited_for(folder: Path, tmp_path: Path) -> None:
     async with sqlite() as place, own_redis(tmp_path) as server:
         variables = {"DATABASE_URL": place.database_url, "REDIS_URL": server.url}
-        async with worker(folder, "--tasks", "tasks", **variables) as process:
+        async with worker(folder, "--tasks", "tasks", "--queues", "default", **variables) as process:
             told = await process.said("job_queue_away")
             assert f":{server.port}" in told["reason"]
             assert await process.load() < MOST_LOAD
@@ -226,7 +226,7 @@ async def test_a_database_that_goes_away_is_told_once_and_waited_for(folder: Pat
             url = place.database_url.replace(f"{where.hostname}:{where.port}", f"{HOST}:{proxy.port}")
             async with (
                 place.service(None, embedded_worker=False),
-                worker(folder, "--tasks", "tasks", DATABASE_URL=url) as process,
+                worker(folder, "--tasks", "tasks", "--queues", "default", DATABASE_URL=url) as process,
             ):
                 await process.said("worker_started")
                 await proxy.stop()
@@ -247,7 +247,9 @@ async def test_a_redis_that_goes_away_is_told_once_and_waited_for(folder: Path, 
         apart, health = JobPlace("redis", place.database_url, server.url), free_port()
         async with (
             apart.service(None, embedded_worker=False),
-            worker(folder, "--tasks", "tasks", "--health-port", str(health), **addresses(apart)) as process,
+            worker(
+                folder, "--tasks", "tasks", "--queues", "default", "--health-port", str(health), **addresses(apart)
+            ) as process,
         ):
             await process.said("worker_started")
             assert await answers(health) == (200, 200, 200)

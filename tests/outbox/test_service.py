@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app_kernel import FEATURES, Feature, ServiceConfig, create_service, outbox
+from app_kernel import FEATURES, Feature, ServiceConfig, create_service, outbox, webhooks
 from app_kernel.admin_worker import AdminWorker, admin_sinks, chosen_features
 from app_kernel.core.errors import ConfigurationError, StorageFull, Unavailable
 from app_kernel.core.events import EntityChanged
@@ -156,7 +156,8 @@ async def test_a_lag_shows_in_the_figures_and_at_last_in_readiness(
 
 async def test_a_service_that_sends_nothing_has_no_relay(tmp_path: Path) -> None:
     config = ServiceConfig(jwt_secret=SECRET, database_name=f"sqlite:///{tmp_path / 'app.db'}")
-    async with kernel_client(create_service("quiet", config=config), database=None) as client:
+    silent = [factory for factory in FEATURES if factory is not webhooks.create_feature]
+    async with kernel_client(create_service("quiet", config=config, features=silent), database=None) as client:
         assert "app_kernel_outbox_relay_active 0.0" in (await client.get("/metrics")).text
         assert not (tmp_path / "app.db-relay.lock").exists()
         assert "outbox" not in (await client.get("/readyz")).json()["components"]
