@@ -65,6 +65,17 @@ async def test_every_change_of_an_entity_is_recorded_with_it(place):
     assert (told[4].before["x"], told[4].after) == (2, None)
 
 
+async def test_a_change_through_the_handle_of_a_workspace_carries_that_workspace(place):
+    recorder = Recorder()
+    async with recorded(place, recorder) as db:
+        with in_context(Context(workspace_id="of the request")):
+            await db.in_workspace("w").save_entity("notes", {"id": "a", "x": 1})
+            await db.in_workspace("w").save_entities("notes", [{"id": "a", "x": 2}, {"id": "b"}])
+            await db.in_workspace("w").delete_entities("notes", ["a", "b"])
+            await db.save_entity("notes", {"id": "c"})
+    assert [change.workspace_id for change in recorder.told] == ["w"] * 5 + ["of the request"]
+
+
 async def test_a_change_carries_who_asked_for_it_and_where(place):
     recorder = Recorder()
     context = Context(request_id="r-1", address="10.0.0.1", actor_id="alice", workspace_id="w")

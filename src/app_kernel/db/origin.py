@@ -76,7 +76,8 @@ class Origin:
             comment=self.comment,
             request_id=self.request_id,
             address=self.address,
-            workspace_id=self.workspace_id,
+            # A handle of one workspace knows better than the context, in a script or job above all.
+            workspace_id=self.workspace_id if table.workspace is None else table.workspace,
         )
         return [message for recorder in self.recorders for message in recorder(change)]
 
