@@ -20,6 +20,7 @@ from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import current_context
 from app_kernel.core.feature import Feature, HealthCheck, NothingToSay
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.policies import public
 from app_kernel.logs import get_logger
 
 CHECK_SECONDS = 2.0
@@ -30,11 +31,13 @@ _ALIVE = orjson.dumps({"status": "ok"})
 _log = get_logger("app_kernel.health")
 
 
+@public
 async def healthz(request: Request) -> Response:
     """200 while the event loop lives, whatever else is wrong."""
     return Response(_ALIVE, media_type="application/json")
 
 
+@public
 async def readyz(request: Request) -> Response:
     """200 when every component answers, else 503 with the names of those that do not; the reasons are in the log."""
     kernel: Kernel = current_context().kernel

@@ -8,6 +8,7 @@ from app_kernel.core.current import current_kernel
 from app_kernel.core.deps import db_connection, forbid_storing
 from app_kernel.core.errors import SignInRefused
 from app_kernel.core.identity import UserIdentity, get_current_user
+from app_kernel.core.policies import public
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.problem_docs import problem
 from app_kernel.oauth import store
@@ -48,6 +49,7 @@ async def get_accounts(user: User, db: Store) -> list[LinkedAccount]:
     response_class=Response,
     responses={200: _JSON_ANSWER, 400: _REFUSED, 422: problem("The request does not validate.")},
 )
+@public
 async def post_exchange(data: ExchangeRequest, request: Request, db: Store, sign_ins: SignIns) -> Response:
     """Signs in with the code that came back to the page, once and within a minute.
 
@@ -64,6 +66,7 @@ async def post_exchange(data: ExchangeRequest, request: Request, db: Store, sign
     response_class=Response,
     responses={303: {"description": "To the provider."}, 400: _REFUSED, 404: _UNKNOWN, 502: _AWAY},
 )
+@public
 async def get_start(
     provider: Name,
     request: Request,
@@ -94,6 +97,7 @@ async def get_start(
         502: _AWAY,
     },
 )
+@public
 async def get_callback(
     provider: Name,
     request: Request,
