@@ -173,11 +173,13 @@ async def test_every_event_arrives_or_is_seen_dead_while_workers_are_killed(
             rows = await db.privileged.find_entities(DELIVERIES)
         finally:
             await database.close()
-    told = judge(rows, running.arrived(), acked, hooks)
+    told = check_ledger(rows, running.arrived(), acked, hooks)
     print(f"{job_place.name}: {EVENTS} events, {KILLS} kills, {told}, {time.monotonic() - began:.0f} s")
 
 
-def judge(rows: list[dict[str, Any]], lines: list[dict[str, Any]], acked: dict[str, int], hooks: dict[str, str]) -> str:
+def check_ledger(
+    rows: list[dict[str, Any]], lines: list[dict[str, Any]], acked: dict[str, int], hooks: dict[str, str]
+) -> str:
     """Nothing is lost: each event was taken under its own id, or is seen as dead or skipped."""
     assert len(acked) == EVENTS
     assert {row["event_id"] for row in rows} == acked.keys()

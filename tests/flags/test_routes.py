@@ -21,10 +21,10 @@ MANAGEMENT = [
 async def test_an_admin_manages_flags(database):
     async with serving(database) as client:
         root = await client.log_in_as("root@example.com", role="admin")
-        await manage(root)
+        await check_management(root)
 
 
-async def manage(root):
+async def check_management(root):
     made = await root.put("/flags/f", json={"enabled": True, "users": ["u"], "rollout_percent": 12.5})
     assert made.status_code == 201
     flag = made.json()

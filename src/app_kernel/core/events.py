@@ -71,8 +71,8 @@ _MOVED_BY_EVERY_CHANGE = frozenset({"updated_at", "updated_by", "_version"})
 class UserRegistered:
     """An account is being made, by sign-up, by an administrator or by code.
 
-    What a listener writes is part of the same commit, and one that raises refuses it. The commit may still fail, so mail
-    and the like belong into a job, which is enqueued with it.
+    What a listener writes is part of the same commit, and one that raises refuses it. The commit may still fail, so
+    mail and the like belong into a job, which is enqueued with it.
     """
 
     user_id: str
@@ -82,7 +82,10 @@ class UserRegistered:
 
 @dataclass(frozen=True, slots=True)
 class UserDeleted:
-    """An account is being deleted; what a listener writes is part of the same commit, and one that raises refuses it."""
+    """An account is being deleted.
+
+    What a listener writes is part of the same commit, and one that raises refuses it.
+    """
 
     user_id: str
     email: str

@@ -6,11 +6,12 @@ from fastapi import APIRouter
 
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import ConfigurationError
-from app_kernel.core.events import UserDeleted, UserRegistered
+from app_kernel.core.events import OwnershipProven, UserDeleted, UserRegistered
 from app_kernel.core.feature import Feature, FeatureRouter, Listener
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import Accounts, Mailer, Memberships, RateLimiter
 from app_kernel.saas import invite_routes, member_routes, routes, store
+from app_kernel.saas.invites import withdraw_early
 from app_kernel.saas.live import LiveMemberships
 from app_kernel.saas.members import leave_all
 from app_kernel.saas.slugs import another
@@ -36,7 +37,7 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         raise ConfigurationError(problems)
     if not config.saas_enabled:
         return None
-    listeners: dict[type, Listener] = {UserDeleted: leave_all}
+    listeners: dict[type, Listener] = {UserDeleted: leave_all, OwnershipProven: withdraw_early}
     if config.personal_workspaces:
         listeners[UserRegistered] = _make_personal
     return Feature(

@@ -18,6 +18,6 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def is_token(text: str) -> bool:
-    """Whether text has the shape of a token."""
-    return _shape(text) is not None
+def is_token(text: object) -> bool:
+    """Whether this is text of the shape of a token."""
+    return isinstance(text, str) and _shape(text) is not None

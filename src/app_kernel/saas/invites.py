@@ -10,6 +10,8 @@ from typing import Any
 from app_kernel.core import clock
 from app_kernel.core.current import current_kernel
 from app_kernel.core.errors import AlreadyMember, InvalidWorkspace, InviteNotFound
+from app_kernel.core.events import OwnershipProven
+from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.workspaces import RANKS
 from app_kernel.saas import store
@@ -89,6 +91,24 @@ async def cancel_invite(db: EntityStore, workspace_id: str, invite_id: str, *, b
 async def list_invites(db: EntityStore, workspace_id: str, *, limit: int = 100, offset: int = 0) -> list[Row]:
     """The invites into a workspace, the latest first, expired ones for 30 days; without their tokens."""
     return [_shown(row) for row in await store.list_invites(db, workspace_id, limit, offset)]
+
+
+async def withdraw_early(kernel: Kernel, event: OwnershipProven) -> None:
+    """Ends what whoever signed up under an address has prepared, in the commit that gives the account to its owner.
+
+    These are the invites that the account sent, and the choice of a workspace in which others are: the owner is to see
+    who they share one with before they work in it.
+    """
+    db, user_id = kernel.db.connection(), event.user_id
+    invites = await store.list_invites_by(db, user_id)
+    await store.take_turns(db, {each["workspace_id"] for each in invites})
+    await store.delete_invites(db, [each["id"] for each in invites])
+    for each in invites:
+        detail = {"invite_id": each["id"], "reason": "ownership_proven"}
+        await emit_security("workspace.invite_cancelled", None, each["workspace_id"], user_id, **detail)
+    chosen = await store.get_choice(db, user_id)
+    if chosen is not None and len(await store.list_members(db, chosen, 2, 0)) > 1:
+        await store.save_choice(db, user_id, None)
 
 
 async def may_still_invite(db: EntityStore, invite: Row) -> bool:

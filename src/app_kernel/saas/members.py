@@ -10,7 +10,7 @@ from app_kernel.core.workspaces import RANKS
 from app_kernel.saas import store
 from app_kernel.saas.authority import ADMIN, OWNER, check_role, require_grant, require_power
 from app_kernel.saas.live import forget
-from app_kernel.saas.surroundings import accounts_of, emit_security, hold_account
+from app_kernel.saas.surroundings import accounts_of, emit_security, hold_account, require_active
 from app_kernel.saas.tables import TABLES
 from app_kernel.saas.workspaces import acting_role, hold_workspace, require_room
 
@@ -49,7 +49,8 @@ async def set_member_role(db: EntityStore, workspace_id: str, user_id: str, role
 
     `by` gives roles up to their own, and changes others only if these are below an admin or they are an owner; anybody
     may take a lesser role themselves. None where code decides. Raises WorkspaceNotFound, MemberNotFound,
-    PermissionDenied, InvalidWorkspace, and LastOwner for the only owner.
+    PermissionDenied (also to make a deactivated account an owner, which could be left as the only one),
+    InvalidWorkspace, and LastOwner for the only owner.
     """
     check_role(role)
     async with db.transaction():
@@ -63,6 +64,8 @@ async def set_member_role(db: EntityStore, workspace_id: str, user_id: str, role
                 require_power(actor, member["role"])
         if role != OWNER:
             await _keep_an_owner(db, member)
+        elif member["role"] != OWNER:
+            await require_active(db, user_id)
         changed = await store.update_member(db, member, role)
     await _told_of_role(db, changed, member["role"], by)
     return changed

@@ -14,15 +14,23 @@ _SUFFIX = string.ascii_lowercase + string.digits
 _SUFFIX_LENGTH = 6
 _DERIVED = MAX_SLUG - _SUFFIX_LENGTH - 1
 _slug = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII).fullmatch
-_unprintable = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
+_unprintable = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]").search
+"""Control characters, line ends, and what makes text read in another order than it is written."""
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and symbols that show nothing."""
 
 
 def check_name(name: object) -> str:
-    """A name without space around it; raises InvalidWorkspace for one that is empty, too long or unprintable."""
+    """A name without space around it; raises InvalidWorkspace for one that is too long or unprintable."""
     text = name.strip() if isinstance(name, str) else ""
-    if not text or len(text) > MAX_NAME or _unprintable(text):
+    if len(text) > MAX_NAME or _unprintable(text) or not any(map(_shows, text)):
         raise InvalidWorkspace(f"The name of a workspace is 1 to {MAX_NAME} printable characters.")
     return text
+
+
+def _shows(character: str) -> bool:
+    """Whether a character alone can be seen: no mark, space, or character of format."""
+    return unicodedata.category(character)[0] in "LNPS" and character not in _BLANK
 
 
 def check_slug(slug: object) -> str:

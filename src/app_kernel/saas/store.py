@@ -18,9 +18,8 @@ PRUNE = 5
 """Invites that ran out long ago which a new one may remove; more than it adds, so the table stays bounded."""
 _PAGE = 200
 
-# Ids come from callers, and not every text can be one. A colon in the first would make two memberships one.
-_may_be_id = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII).fullmatch
-_may_be_user_id = re.compile("[^\x00-\x1f\x7f\ud800-\udfff]{1,120}").fullmatch
+_id = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII).fullmatch
+_user_id = re.compile("[^\x00-\x1f\x7f\ud800-\udfff]{1,120}").fullmatch
 
 
 async def insert_workspace(db: EntityStore, name: str, slug: str) -> Row:
@@ -224,6 +223,11 @@ async def list_invites_of(db: EntityStore, email: str) -> list[Row]:
     )
 
 
+async def list_invites_by(db: EntityStore, user_id: str) -> list[Row]:
+    """The invites that stand on a user's right to invite, expired ones too."""
+    return await db.privileged.find_entities(INVITES, "[invited_by] = ?", (user_id,))
+
+
 async def count_open_invites(db: EntityStore, workspace_id: str) -> int:
     """How many invites into a workspace can be accepted now."""
     clause = "[workspace_id] = ? AND [expires_at] > ?"
@@ -254,6 +258,15 @@ async def save_choice(db: EntityStore, user_id: str, workspace_id: str | None) -
 def _workspace(row: Row) -> Row:
     """The row as others see it: with when the workspace was deleted as `deleted_at`."""
     return {**{field: value for field, value in row.items() if field != "removed_at"}, "deleted_at": row["removed_at"]}
+
+
+# Ids come from callers, and not every value can be one. A colon in the first would make two memberships one.
+def _may_be_id(value: object) -> bool:
+    return isinstance(value, str) and _id(value) is not None
+
+
+def _may_be_user_id(value: object) -> bool:
+    return isinstance(value, str) and _user_id(value) is not None
 
 
 def _member_id(workspace_id: str, user_id: str) -> str:

@@ -36,7 +36,15 @@ async def hold_account(db: EntityStore, user_id: str) -> Account | None:
     if await accounts.get_account(db, user_id) is None:
         raise AccountNotFound
     await accounts.hold_account(db, user_id)
-    account = await accounts.get_account(db, user_id)
+    return await require_active(db, user_id)
+
+
+async def require_active(db: EntityStore, user_id: str) -> Account | None:
+    """The account as it is at this moment; None and errors as `hold_account`."""
+    kernel = find_kernel()
+    if kernel is None:
+        return None
+    account = await accounts_of(kernel).get_account(db, user_id)
     if account is None:
         raise AccountNotFound
     if not account.is_active:

@@ -36,6 +36,7 @@ TABLES = (
             Index(("workspace_id", "email"), unique=True),
             Index(("token_hash",), unique=True),
             Index(("email",)),
+            Index(("invited_by",)),
             Index(("expires_at",)),
         ),
     ),
