@@ -18,6 +18,8 @@ from app_kernel import ServiceConfig, create_service
 from app_kernel.cli import app as cli_app
 from app_kernel.core import errors, events
 from app_kernel.core.config import environment_name
+from app_kernel.core.identity import OptionalUser
+from app_kernel.core.route_walk import SeenRoute, walk_routes
 from app_kernel.metrics import RequestFigures
 
 PAGES = Path(__file__).parent.parent / "docs" / "reference"
@@ -124,10 +126,20 @@ def _describe_command(path: str, command: Any, parts: list[str]) -> None:
 
 def render_routes() -> str:
     """Every route of the kernel."""
-    document = _sample_service().openapi()
+    service = _sample_service()
+    optional = {
+        (method, seen.path)
+        for seen in walk_routes(service.routes)
+        if _asks_nobody(seen)
+        for method in seen.methods or ()
+    }
     rows = [
-        (f"`{method.upper()} {path}`", operation.get("summary", ""), "yes" if operation.get("security") else "")
-        for path, operations in document["paths"].items()
+        (
+            f"`{method.upper()} {path}`",
+            operation.get("summary", ""),
+            "yes" if operation.get("security") and (method.upper(), path) not in optional else "",
+        )
+        for path, operations in service.openapi()["paths"].items()
         for method, operation in operations.items()
     ]
     rows += [
@@ -138,15 +150,24 @@ def render_routes() -> str:
     return _page(
         "Routes",
         "What the kernel adds to your own routes. `api_prefix` goes before all but `/healthz`,"
-        " `/readyz` and `/metrics`. With `oauth_providers` come those of [sign-in elsewhere](../howto/sign-in-with.md),"
+        " `/readyz` and `/metrics`. Those of workspaces, invites and"
+        " `/auth/me/workspace` come with `saas_enabled` or `create_saas_router()`, and `/webhooks` is for workspaces."
+        " With `oauth_providers` come those of [sign-in elsewhere](../howto/sign-in-with.md),"
         " with `debug` the page of [mails](../howto/send-mail.md). `GET /auth/verify-email` and"
         " `GET /auth/reset-password` are the service's own pages for mailed links.",
         _table(("route", "what it does", "signed in"), sorted(set(rows))),
     )
 
 
+def _asks_nobody(route: SeenRoute) -> bool:
+    """Whether it takes a user, and answers others too."""
+    dependant = getattr(route.original_route, "dependant", None)
+    return dependant is not None and any(isinstance(each.call, OptionalUser) for each in dependant.dependencies)
+
+
 def _sample_service() -> Any:
-    return create_service(name="reference", config=ServiceConfig(jwt_secret="x" * 40, database_name=":memory:"))
+    config = ServiceConfig(jwt_secret="x" * 40, database_name=":memory:", saas_enabled=True)
+    return create_service(name="reference", config=config)
 
 
 RENDERERS: dict[str, Callable[[], str]] = {

@@ -1,6 +1,7 @@
 """What a handle that is bound to a workspace reads and writes, beside handles of other workspaces and of none."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 import pytest
 
@@ -12,6 +13,7 @@ from app_kernel.core.errors import (
     OutsideWorkspace,
     UniqueViolation,
     UnsupportedTable,
+    UnsupportedValue,
     VersionConflict,
 )
 
@@ -281,6 +283,19 @@ async def test_a_column_of_numbers_refuses_instead_of_matching_nothing(db, place
             with pytest.raises(UnsupportedTable, match=r"workspace_id.*no column of text"):
                 await call
         assert await db.find_entities(name) == before
+
+
+async def test_one_row_of_numbers_does_not_shut_every_workspace_out_of_a_table(db, a):
+    mine = await a.save_entity("notes", {"id": "mine", "x": 1})
+    for other in (7, True, 1.5, UUID(int=1), {"k": "a"}, b"a"):
+        with pytest.raises(UnsupportedValue, match=r"workspace_id.*holds text.*in_workspace"):
+            await db.save_entity("notes", {"x": 2, "workspace_id": other})
+        with pytest.raises(UnsupportedValue, match=r"workspace_id.*holds text.*in_workspace"):
+            await db.save_entities("notes", [{"x": 2, "workspace_id": "a"}, {"x": 2, "workspace_id": other}])
+    with pytest.raises(UnsupportedValue):
+        await db.ensure_fields("notes", {"workspace_id": UUID})
+    assert await a.find_entities("notes") == [mine]
+    assert await db.count_entities("notes") == 1
 
 
 async def test_a_column_that_takes_different_text_for_equal_keeps_workspaces_apart(db, place, a):

@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
 
-from app_kernel import DoNotRetry, Membership, ServiceConfig, create_service, require_workspace_member
+from app_kernel import (
+    ConfigurationError,
+    DoNotRetry,
+    Membership,
+    ServiceConfig,
+    create_service,
+    require_workspace_member,
+)
 from app_kernel.core.ports import JobQueue
 from app_kernel.flags import set_flag
 from app_kernel.testing import KernelClient, assert_tenant_isolation, kernel_client
@@ -113,13 +120,16 @@ async def test_without_workspaces_nobody_is_a_member_of_one():
     async def projects(member: Membership = Depends(require_workspace_member)) -> str:
         return member.workspace_id
 
-    async with kernel_client(kernel_app(router, saas_enabled=False)) as client:
+    with pytest.raises(ConfigurationError, match="GET /projects: asks for a membership, and there are no workspaces"):
+        async with kernel_client(kernel_app(router, saas_enabled=False)):
+            pass
+    async with kernel_client(kernel_app(saas_enabled=False)) as client:
         ada = await client.log_in_as("ada@example.com", role="admin")
         for place in ({}, {"X-Workspace-ID": "any"}):
-            answer = await ada.get("/projects?workspace_id=any" if place else "/projects", headers=place)
+            answer = await ada.get("/webhooks?workspace_id=any" if place else "/webhooks", headers=place)
             assert answer.status_code == 403
             assert "no workspaces" in answer.json()["detail"]
-        assert (await client.get("/projects")).status_code == 401
+        assert (await client.get("/webhooks")).status_code == 401
 
 
 @pytest.mark.acceptance("AZ1")

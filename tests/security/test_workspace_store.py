@@ -230,6 +230,7 @@ NO_ROWS = {
     "send_messages": "the outbox belongs to the kernel's features",
     "in_workspace": "has a test of its own",
     "transaction": "every attack runs inside of one too",
+    "workspace_id": "says what the handle is bound to",
 }
 """Verbs that read and write no entity, and why they need no attack."""
 
@@ -301,10 +302,12 @@ async def test_none_and_other_things_that_are_no_id_are_no_workspace(shared):
 
 
 async def test_a_bound_handle_is_never_bound_to_another_workspace(shared):
+    strict = shared.db.privileged.in_workspace("a")
     assert shared.a.in_workspace("a") is shared.a
-    assert shared.a.privileged.in_workspace("a") is shared.a.privileged
+    assert strict.in_workspace("a") is strict.privileged is strict
     assert shared.a.privileged.privileged is shared.a.privileged
-    for handle in (shared.a, shared.a.privileged):
+    assert (shared.db.workspace_id, shared.a.workspace_id, strict.workspace_id) == (None, "a", "a")
+    for handle in (shared.a, shared.a.privileged, shared.a.privileged.in_workspace("a"), strict):
         for other in ("b", "A", "a ", " a", "\u0430"):
             with pytest.raises(OutsideWorkspace):
                 handle.in_workspace(other)

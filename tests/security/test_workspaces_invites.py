@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from app_kernel.auth import confirm_email
+from app_kernel.auth import activate_user, confirm_email, deactivate_user
 from app_kernel.auth.store import update_user
 from app_kernel.saas import invite_mail
 from app_kernel.saas.tables import INVITES
 from tests.saas.serving import fresh_database, serving
+from tests.security.test_api_keys_takeover import follow_link
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -137,6 +138,11 @@ async def test_the_token_is_nowhere_but_in_the_first_answer_and_the_mail(
 
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}{% raw %}"
+UNSEEN = (
+    *("a\r\nBcc: x@evil.example", "a\nb", "a\x00b", "a\u2028b", "\x1b[31m"),
+    *("\u202eabc", "a\u2066b", "\u200b", "\u3164 \u0301", "\ufeff\u2800"),
+)
+"""Names that do other things than be read, or cannot be."""
 SPOOF = "Ada\u202e\u2066 Bcc: x@evil.example"
 
 
@@ -144,7 +150,7 @@ SPOOF = "Ada\u202e\u2066 Bcc: x@evil.example"
 async def test_names_in_a_mail_are_text_and_nothing_else() -> None:
     async with serving() as service:
         ada, bob = await service.people("ada", "bob")
-        for name in ("a\r\nBcc: x@evil.example", "a\nb", "a\x00b", "a\u2028b", "\x1b[31m"):
+        for name in UNSEEN:
             assert await ada.status("POST", "/workspaces", {"name": name}) == 422
             assert await ada.status("PATCH", f"/workspaces/{await ada.made()}", {"name": name}) == 422
         await update_user(service.db, ada.id, {"name": SPOOF})
@@ -198,3 +204,53 @@ async def test_nobody_floods_a_mailbox_with_invites(monkeypatch: pytest.MonkeyPa
         assert 0 < int(refused.headers["retry-after"]) <= 3600
         assert await ada.status("POST", f"{path}/{invites[0]['id']}/resend") == 429
         assert len(await service.client.mails()) == 5
+
+
+@pytest.mark.acceptance("AZ7")
+async def test_what_was_prepared_under_an_address_is_over_when_its_owner_shows_up(database: str) -> None:
+    async with serving(database, personal_workspaces=True) as service:
+        # Mallory signs up as Ada, and has herself invited into what is to be Ada's workspace.
+        ada, mallory, pal = await service.person("ada", verified=False), *await service.people("mallory", "pal")
+        workspace_id = (await ada.get("/auth/me/workspace")).json()["workspace_id"]
+        invite = await ada.invite(workspace_id, mallory.email, "admin")
+        others = await pal.invite(await pal.made(), "ida@example.com")
+        lonely = await service.person("lonely", verified=False)
+        before = (await lonely.get("/auth/me/workspace")).json()
+        joined = await ada.made("Joined already")
+        await service.join(joined, mallory, "admin")
+        await ada.call("PUT", "/auth/me/workspace", {"workspace_id": joined})
+        for person in (ada, lonely):
+            await follow_link(service, person.id, "verify", "/auth/verify-email")
+        assert await mallory.status("POST", "/invites/accept", {"token": invite["token"]}) == 404
+        assert [row["id"] for row in await service.db.privileged.find_entities(INVITES)] == [others["id"]]
+        ended = [event for event in service.events if event.detail.get("reason") == "ownership_proven"]
+        assert [event.detail["invite_id"] for event in ended] == [invite["id"]]
+        # The owner keeps what is theirs, but nobody else chose for them to work where others are.
+        ada, lonely = [await service.signed_in(await service.kernel_user(each.id)) for each in (ada, lonely)]
+        assert (await ada.get("/auth/me/workspace")).json() == {"workspace_id": None, "role": None}
+        assert (await lonely.get("/auth/me/workspace")).json() == before
+        assert {each["role"] for each in (await ada.get("/workspaces")).json()} == {"owner"}
+        assert await ada.status("DELETE", f"/workspaces/{joined}/members/{mallory.id}") == 204
+
+
+@pytest.mark.acceptance("AZ7")
+async def test_a_sender_who_may_no_longer_invite_lets_nobody_in(database: str) -> None:
+    async with serving(database) as service:
+        ada, bob, eve = await service.people("ada", "bob", "eve")
+        workspace_id = await ada.made()
+        await service.join(workspace_id, bob, "admin")
+        token = {"token": (await bob.invite(workspace_id, eve.email, "admin"))["token"]}
+        await ada.call("PATCH", f"/workspaces/{workspace_id}/members/{bob.id}", {"role": "member"})
+        assert (await eve.get("/invites")).json() == []
+        assert await eve.status("POST", "/invites/accept", token) == 404
+        await ada.call("PATCH", f"/workspaces/{workspace_id}/members/{bob.id}", {"role": "admin"})
+        await deactivate_user(service.db, bob.id)
+        assert await eve.status("POST", "/invites/accept", token) == 404
+        # Nor does who cannot sign in become an owner, who could be left as the only one.
+        path = f"/workspaces/{workspace_id}/members/{bob.id}"
+        assert await ada.status("PATCH", path, {"role": "owner"}) == 403
+        await activate_user(service.db, bob.id)
+        assert await ada.status("PATCH", path, {"role": "owner"}) == 200
+        await deactivate_user(service.db, bob.id)
+        assert await ada.status("PATCH", path, {"role": "owner"}) == 200, "who is one already stays one"
+        assert await eve.status("POST", "/invites/accept", token) == 404

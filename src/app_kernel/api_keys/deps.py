@@ -29,6 +29,7 @@ from app_kernel.core.identity import UserIdentity
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.limits import is_counted_for, limit_headers, limit_of, whole_seconds
 from app_kernel.core.named_workspaces import named_workspaces
+from app_kernel.core.policies import makes_dependency
 from app_kernel.core.ports import RateLimiter
 
 GetUser = Callable[[HTTPConnection], Awaitable[UserIdentity | None] | UserIdentity | None]
@@ -93,6 +94,7 @@ class CombinedAuth(SecurityBase):
         return auth
 
 
+@makes_dependency
 def create_combined_auth(get_db_connection: OpenDb, get_current_user: GetUser) -> CombinedAuth:
     """A dependency for `Depends`: accepts the access token of a user, or an API key, and gives an `Auth`.
 
@@ -107,6 +109,7 @@ def create_combined_auth(get_db_connection: OpenDb, get_current_user: GetUser) -
     return CombinedAuth(get_db_connection, get_current_user)
 
 
+@makes_dependency
 def require_scope(scope: str) -> CombinedAuth:
     """A dependency for `Depends`: as `create_combined_auth` in the service's own database, and 403 without the scope.
 

@@ -3,9 +3,14 @@
 A layer that only adds headers, or only asks whether the answer has begun, needs no `send` wrapper of its own.
 """
 
+from contextvars import ContextVar
+
 from starlette.types import Scope
 
 _KEY = "app_kernel.exchange"
+failures: ContextVar[list[Exception] | None] = ContextVar("app_kernel_failures", default=None)
+"""Where a test has noted what its request raised in place of an answer; None outside of such a test, so that nothing
+keeps alive what a failed request had in hand."""
 
 
 class Exchange:

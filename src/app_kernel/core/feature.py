@@ -79,6 +79,14 @@ class Feature:
     """What the feature does by itself beside the requests: begun after `on_startup`, ended before `on_shutdown`."""
 
 
+def left_out(feature_name: str) -> str:
+    """The sentence for who calls a feature that the service was made without."""
+    return (
+        f"This service has no feature {feature_name}: the list that create_service(features=...) was given leaves it"
+        f" out. FEATURES has it: features=[*FEATURES, ...]."
+    )
+
+
 class FeatureRouter(APIRouter):
     """Stands for the routes of a feature among the routers of an application, and switches the feature on.
 

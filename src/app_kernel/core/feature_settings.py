@@ -44,7 +44,7 @@ class FeatureSettings(BaseModel):
         "among the routers does the same.",
     )
     personal_workspaces: bool = Field(
-        default=False, description="Whether every new account gets a workspace of its own; needs workspaces."
+        default=False, description="Gives every new account a workspace of its own; switches workspaces on."
     )
     invite_days: Annotated[int, Field(gt=0, le=365)] = Field(
         default=7, description="Days for which an invite into a workspace can be accepted."

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from app_kernel.core.context import current_context
 from app_kernel.core.errors import InvalidToken, NotAuthenticated, PermissionDenied
 from app_kernel.core.named_workspaces import named_workspaces
+from app_kernel.core.policies import makes_dependency
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ async def _placed(request: HTTPConnection, user: UserIdentity) -> UserIdentity:
     return user
 
 
+@makes_dependency
 def require_role(*roles: str) -> CurrentUser:
     """A dependency that gives the user if their role is one of `roles`, and answers 403 otherwise."""
     if not roles:

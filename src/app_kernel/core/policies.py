@@ -1,8 +1,9 @@
-"""What a route says of itself where none of its dependencies says who may call it."""
+"""What a route says of itself where none of its dependencies says who may call it, and what makes dependencies."""
 
 from typing import Any, TypeVar
 
 _ATTRIBUTE = "__app_kernel_public__"
+_MAKES = "__app_kernel_makes_dependency__"
 
 Target = TypeVar("Target")
 
@@ -22,6 +23,17 @@ def public(target: Target) -> Target:
             f"{target!r} cannot carry a mark: put the decorator on the function, below @router.get(...)."
         ) from None
     return target
+
+
+def makes_dependency(function: Target) -> Target:
+    """Marks a function that makes a dependency, so that `Depends(function)` without the call is found at the start."""
+    setattr(function, _MAKES, True)
+    return function
+
+
+def makes_dependencies(target: Any) -> bool:
+    """Whether this is a function that makes dependencies, and none itself."""
+    return getattr(target, _MAKES, False) is True
 
 
 def is_public(target: Any) -> bool:

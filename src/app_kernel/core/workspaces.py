@@ -13,6 +13,7 @@ from app_kernel.core.errors import (
 )
 from app_kernel.core.identity import CurrentUser, get_current_user
 from app_kernel.core.named_workspaces import named_workspaces
+from app_kernel.core.policies import makes_dependency
 
 ROLES = ("viewer", "member", "admin", "owner")
 """Roles in a workspace, each with all that the ones before it may do."""
@@ -61,6 +62,7 @@ class WorkspaceMember(CurrentUser):
         return Membership(workspace_id, user.id, role)
 
 
+@makes_dependency
 def require_workspace_role(role: str) -> WorkspaceMember:
     """A dependency that gives the membership of a user with at least this role in the workspace of the request.
 

@@ -12,7 +12,7 @@ from app_kernel.db.dialects.queries import Queries
 from app_kernel.db.drivers.base import Row, Work
 from app_kernel.db.kinds import EXACT_FLOAT, Kind, is_exact_float, merged
 from app_kernel.db.names import check_case
-from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Column, EntityTable
+from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, WORKSPACE_FIELD, Column, EntityTable
 
 _log = logging.getLogger("app_kernel.db")
 
@@ -211,6 +211,12 @@ class Growth:
 
     def _retype(self, table: EntityTable, column: Column, kind: Kind, value: Any, tables: Sequence[str]) -> Work[Kind]:
         """Turns a column of the store's own, in these tables, into the kind that holds old and new values alike."""
+        if column.name == WORKSPACE_FIELD and column.kind is Kind.STR:
+            # One row of another kind would shut every workspace out of the table, and there is no way back to text.
+            raise UnsupportedValue(
+                f"[{column.name}] of {table.name!r} holds text, by which in_workspace() tells whose a row is, and not"
+                f" {kind}; save it as text."
+            )
         new = merged(column.kind, kind, value)
         if (column.kind, new) == (Kind.INT, Kind.FLOAT):
             for name in tables:

@@ -26,20 +26,26 @@ class Handle:
         outside: Scope | None,
         privileged: bool,
         workspace: str | None = None,
+        opens_kernel: bool = False,
     ) -> None:
         self._driver = driver
         self._dialect = driver.dialect
         self._recorders = recorders
         self._privileged = privileged
         self._workspace = workspace
+        self._opens_kernel = opens_kernel
         outside = outside or scope_outside(driver, Schema(driver), recorders)
-        self._outside = outside if workspace is None else outside.within(workspace)
+        self._outside = self._bound(outside)
 
     def _scope(self) -> Scope:
         joined = joined_transaction(self._driver)
         if not isinstance(joined, StoreTransaction):
             return self._outside
-        return joined.scope if self._workspace is None else joined.scope.within(self._workspace)
+        return self._bound(joined.scope)
+
+    def _bound(self, scope: Scope) -> Scope:
+        workspace = self._workspace
+        return scope if workspace is None else scope.within(workspace, opens_kernel=self._opens_kernel)
 
     async def _table(self, scope: Scope, name: str) -> EntityTable:
         check_entity_name(name, privileged=self._privileged)

@@ -51,7 +51,7 @@ class ManyWrites(Writes):
         expected_version: int | None,
     ) -> dict[str, Any]:
         """Changes the live entity whose fields are equal, or creates one; returns the whole row."""
-        given = self._given(entity)
+        given = self._given(name, entity)
         match = match_of(match_by, given)
 
         async def attempt() -> dict[str, Any]:
@@ -75,7 +75,7 @@ class ManyWrites(Writes):
         """Creates or changes entities, all or none; returns the rows in the order of the entities."""
 
         def check_all() -> tuple[list[dict[str, Any]], list[Match] | None]:
-            givens = [for_row(index, self._given, entity) for index, entity in enumerate(entities)]
+            givens = [for_row(index, self._given, name, entity) for index, entity in enumerate(entities)]
             if match_by is None:
                 return givens, None
             return givens, [for_row(index, match_of, match_by, given) for index, given in enumerate(givens)]

@@ -29,6 +29,12 @@ def check_entity_name(name: Any, *, writing: bool = False, privileged: bool = Fa
     _check_entity_name(name, writing, privileged)
 
 
+def is_kernel_name(name: str) -> bool:
+    """Whether an entity of this name, or its history, is one of the kernel's own."""
+    # The history of an entity named kernel would begin with kernel_, too.
+    return f"{name.lower()}_".startswith("kernel_")
+
+
 def check_field_name(name: Any) -> None:
     """Refuses what no field of an application may be called; raises InvalidName."""
     if type(name) is not str:
@@ -44,8 +50,7 @@ def _check_entity_name(name: str, writing: bool, privileged: bool) -> None:
     lower = name.lower()
     if lower == "sqlite":
         raise InvalidName(f"{name!r} cannot be the name of an entity: SQLite keeps {name}_history for itself.")
-    # The history of an entity named kernel would begin with kernel_, too.
-    if f"{lower}_".startswith("kernel_") and not privileged:
+    if is_kernel_name(name) and not privileged:
         raise ReservedName(f"Entity names that begin with kernel_ belong to the kernel: {name!r}.")
     if history and writing:
         raise ReservedName(f"{name!r} is a history: it is written by the store alone.")

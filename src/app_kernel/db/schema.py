@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 from weakref import WeakValueDictionary
 
 from app_kernel.core.errors import DatabaseBusy, Unavailable
@@ -43,9 +43,6 @@ class _Turn:
 class Schema:
     """The tables as this process knows them; inside a transaction, as they are there."""
 
-    workspace: ClassVar[str | None] = None
-    """Everybody sees them all."""
-
     def __init__(
         self,
         session: Session,
@@ -73,6 +70,10 @@ class Schema:
     def everybodys(self) -> "Schema":
         """The same tables as no workspace alone sees them."""
         return self
+
+    def workspace_of(self, name: str) -> str | None:
+        """Whose rows alone are seen and written of a table; None as everybody sees them all."""
+        return None
 
     def known(self, name: str) -> EntityTable | None:
         """The table, if this process has seen it at the current generation."""

@@ -16,7 +16,7 @@ class Scope:
     schema: Schema | WorkspaceSchema
     writes: ManyWrites
 
-    def within(self, workspace: str) -> "Scope":
+    def within(self, workspace: str, *, opens_kernel: bool = False) -> "Scope":
         """The same as one workspace sees it: neither its verbs nor a new one can get hold of another table."""
-        schema = WorkspaceSchema(self.schema.everybodys, workspace)
+        schema = WorkspaceSchema(self.schema.everybodys, workspace, opens_kernel=opens_kernel)
         return Scope(self.session, schema, self.writes.within(schema))

@@ -36,8 +36,16 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
         outside: Scope | None = None,
         privileged: bool = False,
         workspace: str | None = None,
+        opens_kernel: bool = False,
     ) -> None:
-        super().__init__(driver, recorders, outside=outside, privileged=privileged, workspace=workspace)
+        super().__init__(
+            driver,
+            recorders,
+            outside=outside,
+            privileged=privileged,
+            workspace=workspace,
+            opens_kernel=opens_kernel,
+        )
         self._everybodys = outside or self._outside
         self._twin: Store | None = None
 
@@ -48,12 +56,23 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
 
     @property
     def privileged(self) -> "Store":
-        """The same database with the kernel's own tables open to it; for the kernel's features only."""
+        """The same database with the kernel's own tables open to it; for the kernel's features only.
+
+        Of a handle that is bound to a workspace, the application's tables stay bound and the kernel's own are not:
+        they hold accounts and webhooks of the whole service beside what is the workspace's. So a feature works alike
+        with either handle, and `privileged.in_workspace(...)` binds the kernel's tables too.
+        """
         if self._privileged:
             return self
         if self._twin is None:
-            self._twin = self._made(privileged=True, workspace=self._workspace)
+            bound = self._workspace is not None
+            self._twin = self._made(privileged=True, workspace=self._workspace, opens_kernel=bound)
         return self._twin
+
+    @property
+    def workspace_id(self) -> str | None:
+        """The workspace that this handle is bound to, or None."""
+        return self._workspace
 
     def in_workspace(self, workspace_id: str) -> "Store":
         """The same database as one workspace sees it: nothing of another one is read, and all that is saved is its own.
@@ -68,11 +87,17 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
             return self._made(privileged=self._privileged, workspace=workspace)
         if workspace != self._workspace:
             raise OutsideWorkspace("This handle is bound to another workspace; begin with one that is bound to none.")
-        return self
+        return self._made(privileged=True, workspace=workspace) if self._opens_kernel else self
 
-    def _made(self, *, privileged: bool, workspace: str | None) -> "Store":
-        outside = self._everybodys
-        return Store(self._driver, self._recorders, outside=outside, privileged=privileged, workspace=workspace)
+    def _made(self, *, privileged: bool, workspace: str | None, opens_kernel: bool = False) -> "Store":
+        return Store(
+            self._driver,
+            self._recorders,
+            outside=self._everybodys,
+            privileged=privileged,
+            workspace=workspace,
+            opens_kernel=opens_kernel,
+        )
 
     @asynccontextmanager
     async def transaction(self, *, seconds: float = TRANSACTION_SECONDS) -> AsyncIterator["Store"]:

@@ -13,7 +13,7 @@ from app_kernel.core.errors import InvalidWorkspace, UnsupportedValue
 from app_kernel.core.tables import Table
 from app_kernel.db.growth import Kinds
 from app_kernel.db.kinds import Kind, check_text
-from app_kernel.db.names import MAX_ID
+from app_kernel.db.names import MAX_ID, is_kernel_name
 from app_kernel.db.schema import Schema
 from app_kernel.db.table import WORKSPACE_FIELD, EntityTable
 
@@ -31,19 +31,27 @@ def check_workspace(workspace_id: Any) -> str:
 
 
 class WorkspaceSchema:
-    """The tables of a schema as one workspace sees them; what is known of them, and how they grow, is everybody's."""
+    """The tables of a schema as one workspace sees them; what is known of them, and how they grow, is everybody's.
 
-    __slots__ = ("_schema", "indexes", "workspace")
+    With `opens_kernel`, the kernel's own tables are seen as by everybody: they hold what is no workspace's, too.
+    """
 
-    def __init__(self, schema: Schema, workspace: str) -> None:
+    __slots__ = ("_opens_kernel", "_schema", "_workspace", "indexes")
+
+    def __init__(self, schema: Schema, workspace: str, *, opens_kernel: bool = False) -> None:
         self._schema = schema
         self.indexes = schema.indexes
-        self.workspace: str | None = workspace
+        self._workspace = workspace
+        self._opens_kernel = opens_kernel
 
     @property
     def everybodys(self) -> Schema:
         """The same tables as no workspace alone sees them; for a transaction, which all handles share."""
         return self._schema
+
+    def workspace_of(self, name: str) -> str | None:
+        """`Schema.workspace_of`: the workspace, but for what is the kernel's where that is open."""
+        return None if self._opens_kernel and is_kernel_name(name) else self._workspace
 
     def known(self, name: str) -> EntityTable | None:
         """`Schema.known`, as the workspace sees it."""
@@ -55,7 +63,8 @@ class WorkspaceSchema:
         return self._seen(await self._schema.table(name))
 
     def _seen(self, table: EntityTable) -> EntityTable:
-        return table.within(str(self.workspace), table.refusal or self._refusal(table))
+        workspace = self.workspace_of(table.name)
+        return table if workspace is None else table.within(workspace, table.refusal or self._refusal(table))
 
     def _refusal(self, table: EntityTable) -> str | None:
         """Why nobody can tell whose the rows of a table are: values that are no text do not compare with an id."""
@@ -66,8 +75,9 @@ class WorkspaceSchema:
         if column.adopted and natural is Kind.STR and column.kind in (Kind.STR, Kind.UNKNOWN) and not column.generated:
             return None
         return (
-            f"[{WORKSPACE_FIELD}] of {table.name!r} is no column of text ({column.declared}), so in_workspace() cannot"
-            " tell whose its rows are; make it text, or use the handle of no workspace with a clause of your own."
+            f"[{WORKSPACE_FIELD}] of {table.name!r} is no column of text ({column.declared}, which holds"
+            f" {column.kind}), so in_workspace() cannot tell whose its rows are; make it text, or use the handle of no"
+            " workspace with a clause of your own."
         )
 
     async def ensure(self, name: str, kinds: Kinds) -> None:

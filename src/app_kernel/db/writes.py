@@ -46,7 +46,7 @@ class Writes:
         self, name: str, entity: Mapping[str, Any], *, comment: str | None, expected_version: int | None
     ) -> dict[str, Any]:
         """Creates or changes an entity; returns the whole row."""
-        given = self._given(entity)
+        given = self._given(name, entity)
         dialect = self._session.dialect
 
         async def attempt() -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Writes:
         self, name: str, entity: Mapping[str, Any], *, comment: str | None, expected_version: int | None
     ) -> dict[str, Any]:
         """Saves an entity as it once was, restored first where it is deleted; returns the whole row."""
-        given = self._given(entity)
+        given = self._given(name, entity)
         dialect = self._session.dialect
 
         async def attempt() -> dict[str, Any]:
@@ -132,10 +132,10 @@ class Writes:
         finally:
             self._announce(origin)
 
-    def _given(self, entity: Any) -> dict[str, Any]:
+    def _given(self, name: str, entity: Any) -> dict[str, Any]:
         """The fields to save; in a workspace, its own among them. Raises OutsideWorkspace for those of another one."""
         given = check_entity(entity)
-        workspace = self._schema.workspace
+        workspace = self._schema.workspace_of(name)
         if workspace is not None:
             if given.get(WORKSPACE_FIELD) not in (None, workspace):
                 raise OutsideWorkspace

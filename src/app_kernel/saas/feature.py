@@ -9,7 +9,7 @@ from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.events import OwnershipProven, UserDeleted, UserRegistered
 from app_kernel.core.feature import Feature, FeatureRouter, Listener
 from app_kernel.core.kernel import Kernel
-from app_kernel.core.ports import Accounts, Mailer, Memberships, RateLimiter
+from app_kernel.core.ports import Accounts, Mailer, Memberships, RateLimiter, WorkspaceStates
 from app_kernel.saas import invite_routes, member_routes, routes, store
 from app_kernel.saas.invites import withdraw_early
 from app_kernel.saas.live import LiveMemberships
@@ -28,14 +28,16 @@ for part in (routes, member_routes, invite_routes):
 
 
 def create_feature(config: ServiceConfig) -> Feature | None:
-    """Workspaces with members and invites, and their routes; None when `saas_enabled` is off.
+    """Workspaces with members and invites, and their routes; None when neither `saas_enabled` nor
+    `personal_workspaces` is on.
 
-    Raises ConfigurationError where there are no accounts, and for settings that mean nothing without workspaces.
+    Raises ConfigurationError where there are no accounts.
     """
     problems = list(_problems(config))
     if problems:
         raise ConfigurationError(problems)
-    if not config.saas_enabled:
+    # A worker does not see the routers of the application, and makes accounts all the same.
+    if not (config.saas_enabled or config.personal_workspaces):
         return None
     listeners: dict[type, Listener] = {UserDeleted: leave_all, OwnershipProven: withdraw_early}
     if config.personal_workspaces:
@@ -45,7 +47,7 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         tables=TABLES,
         router=router,
         listeners=listeners,
-        provides={Memberships: LiveMemberships},
+        provides={Memberships: LiveMemberships, WorkspaceStates: LiveMemberships},
         requires=(Accounts,),
         uses=(Mailer, RateLimiter),
     )
@@ -63,11 +65,8 @@ def create_saas_router() -> FeatureRouter:
 def _problems(config: ServiceConfig) -> Iterator[str]:
     if config.saas_enabled and not config.auth_enabled:
         yield "saas_enabled (SAAS_ENABLED): workspaces need accounts, and auth_enabled is off; switch it on"
-    if config.personal_workspaces and not config.saas_enabled:
-        yield (
-            "personal_workspaces (PERSONAL_WORKSPACES): there are no workspaces; set saas_enabled too, or add "
-            "create_saas_router() to the routers"
-        )
+    if config.personal_workspaces and not config.auth_enabled:
+        yield "personal_workspaces (PERSONAL_WORKSPACES): workspaces need accounts, and auth_enabled is off"
 
 
 async def _make_personal(kernel: Kernel, event: UserRegistered) -> None:

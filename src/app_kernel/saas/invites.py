@@ -18,7 +18,7 @@ from app_kernel.saas import store
 from app_kernel.saas.authority import ADMIN, INVITED_AS, check_role
 from app_kernel.saas.invite_mail import mail_invite, may_mail
 from app_kernel.saas.invite_token import hash_token, new_token
-from app_kernel.saas.surroundings import accounts_of, emit_security, find_kernel
+from app_kernel.saas.surroundings import accounts_of, emit_security, find_kernel, is_reached
 from app_kernel.saas.tables import TABLES
 from app_kernel.saas.workspaces import hold_workspace
 
@@ -90,7 +90,8 @@ async def cancel_invite(db: EntityStore, workspace_id: str, invite_id: str, *, b
 
 async def list_invites(db: EntityStore, workspace_id: str, *, limit: int = 100, offset: int = 0) -> list[Row]:
     """The invites into a workspace, the latest first, expired ones for 30 days; without their tokens."""
-    return [_shown(row) for row in await store.list_invites(db, workspace_id, limit, offset)]
+    found = await store.list_invites(db, workspace_id, limit, offset) if is_reached(db, workspace_id) else []
+    return [_shown(row) for row in found]
 
 
 async def withdraw_early(kernel: Kernel, event: OwnershipProven) -> None:

@@ -1,6 +1,7 @@
 """Who is in which workspace, now: the port Memberships, which remembers roles for at most a second."""
 
 import asyncio
+from collections.abc import Iterable
 from contextvars import Context as TaskContext
 from typing import Any, TypeAlias
 from weakref import WeakSet
@@ -23,7 +24,7 @@ _everywhere: "WeakSet[LiveMemberships]" = WeakSet()
 
 
 class LiveMemberships:
-    """The port Memberships of one service."""
+    """The ports Memberships and WorkspaceStates of one service."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -35,6 +36,10 @@ class LiveMemberships:
     async def role_in(self, db: EntityStore, workspace_id: str, user_id: str) -> str | None:
         """The role of a user in a workspace, or None for an outsider and for a workspace that does not exist."""
         return await store.get_role(db, workspace_id, user_id)
+
+    async def deleted_among(self, db: EntityStore, workspace_ids: Iterable[str]) -> set[str]:
+        """Those of these workspaces that were deleted."""
+        return await store.deleted_among(db, workspace_ids)
 
     async def recent_role(self, workspace_id: str, user_id: str) -> str | None:
         """The same, as it was in the service's database at most a second ago."""

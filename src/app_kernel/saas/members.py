@@ -10,7 +10,7 @@ from app_kernel.core.workspaces import RANKS
 from app_kernel.saas import store
 from app_kernel.saas.authority import ADMIN, OWNER, check_role, require_grant, require_power
 from app_kernel.saas.live import forget
-from app_kernel.saas.surroundings import accounts_of, emit_security, hold_account, require_active
+from app_kernel.saas.surroundings import accounts_of, emit_security, hold_account, is_reached, require_active
 from app_kernel.saas.tables import TABLES
 from app_kernel.saas.workspaces import acting_role, hold_workspace, require_room
 
@@ -41,7 +41,7 @@ async def add_member(
 
 async def list_members(db: EntityStore, workspace_id: str, *, limit: int = 100, offset: int = 0) -> list[Row]:
     """The memberships of a workspace, who joined first at the front: `user_id`, `role`, `created_at`."""
-    return await store.list_members(db, workspace_id, limit, offset)
+    return await store.list_members(db, workspace_id, limit, offset) if is_reached(db, workspace_id) else []
 
 
 async def set_member_role(db: EntityStore, workspace_id: str, user_id: str, role: str, *, by: str | None = None) -> Row:

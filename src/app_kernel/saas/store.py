@@ -68,6 +68,15 @@ async def find_workspaces(
     return [_workspace(row) for row in rows]
 
 
+async def deleted_among(db: EntityStore, workspace_ids: Iterable[str]) -> set[str]:
+    """Those of the workspaces that were deleted."""
+    given = sorted(filter(_may_be_id, set(workspace_ids)))
+    if not given:
+        return set()
+    rows = await db.privileged.find_entities(WORKSPACES, "[id] IN (?) AND [removed_at] IS NOT NULL", (given,))
+    return {row["id"] for row in rows}
+
+
 async def delete_workspace(db: EntityStore, workspace_id: str) -> None:
     """Deletes a workspace, so that it can be restored."""
     await db.privileged.save_entity(WORKSPACES, {"id": workspace_id, "removed_at": clock.now()})

@@ -18,6 +18,11 @@ def find_kernel() -> Kernel | None:
         return None
 
 
+def is_reached(db: EntityStore, workspace_id: str) -> bool:
+    """Whether a handle reaches a workspace: through one that is bound to another one there is none such."""
+    return db.workspace_id in (None, workspace_id)
+
+
 def accounts_of(kernel: Kernel) -> Accounts:
     """The accounts of a service."""
     return kernel.port(Accounts)  # type: ignore[type-abstract]  # a port is asked for by its protocol

@@ -8,7 +8,7 @@ from app_kernel.saas import store
 from app_kernel.saas.authority import ADMIN, OWNER, require_rank
 from app_kernel.saas.live import forget
 from app_kernel.saas.slugs import another, check_name, check_slug, slug_of
-from app_kernel.saas.surroundings import emit_security, hold_account
+from app_kernel.saas.surroundings import emit_security, hold_account, is_reached
 from app_kernel.saas.tables import TABLES
 
 MAX_MEMBERSHIPS = 200
@@ -40,7 +40,7 @@ async def create_workspace(db: EntityStore, name: str, owner_id: str, *, slug: s
 
 async def get_workspace(db: EntityStore, workspace_id: str) -> Row | None:
     """The workspace, or None when there is none or it was deleted."""
-    return await store.get_workspace(db, workspace_id)
+    return await store.get_workspace(db, workspace_id) if is_reached(db, workspace_id) else None
 
 
 async def list_workspaces(
@@ -122,7 +122,7 @@ async def hold_workspace(
     Raises WorkspaceNotFound where there is none and where `by` is not in it, PermissionDenied when their role is less
     than `least`; as they are now, whatever was true when the request began.
     """
-    if await store.get_workspace(db, workspace_id, deleted=deleted) is None:
+    if not is_reached(db, workspace_id) or await store.get_workspace(db, workspace_id, deleted=deleted) is None:
         raise WorkspaceNotFound
     await store.take_turn(db, workspace_id)
     row = await store.get_workspace(db, workspace_id, deleted=deleted)

@@ -51,14 +51,14 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
 
     `config` is `ServiceConfig.from_env()` if left out. `tasks` are the background jobs: a JobRegistry, the path of a
     module with registries in it, a dict of handlers by name, or a list of these. `features` replaces the list: extend
-    it, `[*FEATURES, mine()]`.
+    it, `[*FEATURES, mine()]`, or leave something out of it, `[each for each in FEATURES if each is not ...]`.
     At start-up the databases are opened, then come `schema_init(db)`, `db_seed(db)`, the features and `on_startup`,
     plain or async; a start-up or shutdown hook may take the application as its argument. A database server that is down
     does not end it: it goes on once that answers. `health_checks` are async callables, or (name, callable) pairs, that
     give True, None or (ok, text). `api_prefix` goes before every route but /healthz, /readyz and /metrics. Raises
     ConfigurationError, which lists everything that is wrong in one message.
     """
-    routers = list(routers)
+    routers = _checked_routers(routers)
     given = _switched_on(config or ServiceConfig.from_env(), routers)
     configure_logging(given.log_level, secret_values(given))
     settled_name, problems = settle_name(name, given)
@@ -99,6 +99,15 @@ def _switched_on(config: ServiceConfig, routers: Iterable[APIRouter]) -> Service
     return (
         config.with_values(**{name: value for each in switches for name, value in each.items()}) if switches else config
     )
+
+
+def _checked_routers(routers: Iterable[Any]) -> list[APIRouter]:
+    """The routers as a list; raises ConfigurationError for what is none, such as a function that makes one."""
+    listed = list(routers)
+    wrong = [getattr(each, "__name__", repr(each)) for each in listed if not isinstance(each, APIRouter)]
+    if wrong:
+        raise _refusal([f"routers: {name} is no router; call it if it makes one: {name}()" for name in wrong])
+    return listed
 
 
 def _router_problems(routers: Iterable[APIRouter], chosen: Iterable[Feature]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from app_kernel.core.database_urls import backend_of
 from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.kernel import Kernel
 from app_kernel.logs import get_logger
+from app_kernel.service.dependency_check import find_dependency_problems
 from app_kernel.service.opening import admin_database, end_task, open_now_or_later, redis_connection
 from app_kernel.service.route_check import find_misplaced_routers, find_shadowed_routes
 
@@ -48,7 +49,7 @@ class Lifespan:
     async def _serve(self, app: FastAPI) -> AsyncIterator[None]:
         kernel: Kernel = app.state.kernel
         with _step("routes"):
-            _refuse_shadowed_routes(app, kernel)
+            _refuse_wrong_routes(app, kernel)
         with _step("database"), in_context(Context(kernel=kernel)):
             waiting = await self._open_database(kernel)
         serving = self._opened(app, kernel) if waiting is None else self._once_opened(app, kernel, waiting)
@@ -172,8 +173,12 @@ def _running(kernel: Kernel) -> Iterator[None]:
         leave_kernel(kernel)
 
 
-def _refuse_shadowed_routes(app: FastAPI, kernel: Kernel) -> None:
-    problems = [*find_misplaced_routers(app.routes), *find_shadowed_routes(app, kernel.features)]
+def _refuse_wrong_routes(app: FastAPI, kernel: Kernel) -> None:
+    problems = [
+        *find_misplaced_routers(app.routes),
+        *find_shadowed_routes(app, kernel.features),
+        *find_dependency_problems(app.routes, kernel),
+    ]
     if problems:
         raise ConfigurationError(problems)
 

@@ -15,7 +15,7 @@ class WorkspaceNotFound(WorkspaceError):
 
 
 class WorkspaceRequired(WorkspaceError):
-    """This needs a workspace: name one by workspace_id in the path or query, or by the header X-Workspace-ID."""
+    """This needs a workspace: name one (workspace_id or X-Workspace-ID), or choose one (PUT /auth/me/workspace)."""
 
     status = 400
     title = "Bad Request"

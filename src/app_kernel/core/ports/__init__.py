@@ -1,6 +1,14 @@
 """What the parts of the kernel may ask of each other, as protocols: the engines and features implement them."""
 
-from app_kernel.core.ports.identity import Account, Accounts, Allowance, Mailer, Memberships, RateLimiter
+from app_kernel.core.ports.identity import (
+    Account,
+    Accounts,
+    Allowance,
+    Mailer,
+    Memberships,
+    RateLimiter,
+    WorkspaceStates,
+)
 from app_kernel.core.ports.store import Database, EntityStore, Lease, ResultRow, Statements
 from app_kernel.core.ports.work import JobQueue, Outbox
 
@@ -18,4 +26,5 @@ __all__ = [
     "RateLimiter",
     "ResultRow",
     "Statements",
+    "WorkspaceStates",
 ]

@@ -1,6 +1,6 @@
 """Who is who, and what they may do: accounts, memberships, limits and mail, for features that do not keep them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -107,6 +107,13 @@ class Memberships(Protocol):
 
     async def current_workspace(self, db: EntityStore, user_id: str) -> str | None:
         """The workspace that a user chose to work in, if they are still a member of it, or None."""
+
+
+class WorkspaceStates(Protocol):
+    """Which workspaces are closed; provided beside Memberships by who can tell."""
+
+    async def deleted_among(self, db: EntityStore, workspace_ids: Iterable[str]) -> set[str]:
+        """Those of these workspaces that were deleted, so that nothing is done for them; unknown ids are not."""
 
 
 # One is made for every request, and freezing it would cost more than making it.

@@ -35,6 +35,10 @@ class EntityStore(Protocol):
     def privileged(self) -> "EntityStore":
         """The same database with the kernel's own tables open to it; for the kernel's features only."""
 
+    @property
+    def workspace_id(self) -> str | None:
+        """The workspace that this handle was bound to by `in_workspace`; None of one that sees them all."""
+
     def in_workspace(self, workspace_id: str) -> "EntityStore":
         """The same database as one workspace sees it: nothing of another one is read, and all that is saved is its own.
 
