@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from fastapi import APIRouter
 
-from app_kernel import ServiceConfig, create_service
-from app_kernel.cache import cache, cached, escape_key
+from app_kernel import FEATURES, ServiceConfig, create_service
+from app_kernel.cache import cache, cached, create_feature, escape_key
 from app_kernel.cache import memory as memory_module
-from app_kernel.cache.invalidations import ALL, MOST_OWED, Invalidation, Owed
+from app_kernel.cache.invalidations import ALL, MOST_OWED, MOST_PATTERNS, Invalidation, Owed
 from app_kernel.cache.memory import MemoryCache
 from app_kernel.core.clock import new_id
-from app_kernel.core.errors import AmbiguousKernel, InvalidCacheKey, NoRunningKernel, UncacheableValue
+from app_kernel.core.errors import AmbiguousKernel, CacheError, InvalidCacheKey, NoRunningKernel, UncacheableValue
 from app_kernel.testing import KernelClient, kernel_client
 from tests.cache.serving import counted, forget, internals, serving
 from tests.small_service import SECRET
@@ -170,15 +170,24 @@ def test_more_invalidations_than_can_be_remembered_become_one_of_everything() ->
     assert not owed.covers("p1")
 
 
+def test_more_patterns_than_redis_can_soon_look_for_become_one_of_everything() -> None:
+    owed = Owed()
+    for number in range(MOST_PATTERNS):
+        owed.add(Invalidation("pattern", f"{number}:*"))
+    assert owed.add(Invalidation("pattern", "0:*"))[0] != ALL
+    assert owed.add(Invalidation("pattern", "x:*"))[0] == ALL
+    assert (len(owed), owed.patterns()) == (1, [])
+
+
 def test_an_invalidation_that_came_up_again_is_not_settled_by_the_earlier_one() -> None:
     owed = Owed()
     for invalidation in (Invalidation("key", "a"), Invalidation("pattern", "a*")):
         first, second = owed.add(invalidation), owed.add(invalidation)
         owed.settle(*first)
-        assert owed.has(invalidation)
+        assert len(owed) == 1
         assert owed.covers("ab") == (invalidation.kind == "pattern")
         owed.settle(*second)
-        assert not owed.has(invalidation)
+        assert len(owed) == 0
         assert not owed.covers("ab")
 
 
@@ -333,3 +342,11 @@ async def test_what_is_taken_away_while_the_service_starts_reaches_redis(redis_u
     async with kernel_client(app, redis_url=redis_url) as again:
         assert await cache.get_many("abc") == {"b": 1}
         await forget(again)
+
+
+async def test_a_service_that_was_made_without_the_cache_says_so() -> None:
+    config = ServiceConfig(jwt_secret=SECRET, database_name="sqlite://:memory:")
+    features = [each for each in FEATURES if each is not create_feature]
+    async with kernel_client(create_service("bare", config=config, features=features)):
+        with pytest.raises(CacheError, match=r"no feature cache: .* FEATURES has it"):
+            await cache.get("a")

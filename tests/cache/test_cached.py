@@ -77,7 +77,7 @@ async def test_two_tenants_never_get_each_others_values_whatever_their_ids_are(c
 async def test_a_call_is_recognised_however_its_arguments_are_given(client: KernelClient) -> None:
     source = Source()
 
-    @cached(ttl=60, key="p:{workspace_id}:{limit}")
+    @cached(ttl=60, key="p:{workspace_id}:{limit}", ignore=["db"])
     async def get_projects(db: object, workspace_id: str, *, limit: int = 10) -> list[Any]:
         return await source.read(workspace_id)
 
@@ -104,7 +104,7 @@ async def test_a_call_is_recognised_however_its_arguments_are_given(client: Kern
 async def test_invalidate_needs_only_the_arguments_that_the_key_names(client: KernelClient) -> None:
     source = Source()
 
-    @cached(ttl=60, key="p:{workspace_id}")
+    @cached(ttl=60, key="p:{workspace_id}", ignore=["db"])
     async def get_projects(db: object, workspace_id: str) -> list[Any]:
         return await source.read(workspace_id)
 

@@ -1,6 +1,8 @@
 """docs/howto/cache.md: its code runs, and its figures are those of the code."""
 
 import re
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,14 @@ async def test_the_code_of_the_page_runs() -> None:
         projects, many, total = await names["by_hand"]()
         assert (projects, many, total) == ([{"name": "gear"}], {"projects:ws-123": [{"name": "gear"}]}, 42)
         assert await cache.get("total") is None
+        invoice = {"amount": Decimal("12.50"), "due_at": datetime(2026, 3, 1, tzinfo=UTC), "memo": "first"}
+        made = await client.db.in_workspace("ws-123").save_entity("invoices", invoice)
+        for _ in range(2):
+            assert await names["get_invoices"]("ws-123") == [
+                {"id": made["id"], "amount": "12.50", "due_at": "2026-03-01T00:00:00+00:00"}
+            ]
+        assert await names["total_due"]("ws-123") == Decimal("12.50")
+        assert names["plain"](made) == {**made, "amount": "12.50", "due_at": "2026-03-01T00:00:00+00:00"}
 
 
 def test_its_figures_are_those_of_the_code() -> None:

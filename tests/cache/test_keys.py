@@ -19,6 +19,7 @@ from app_kernel.cache.keys import (
     check_tags,
     check_ttl,
     matcher,
+    part_of,
 )
 from app_kernel.core.errors import CacheError, InvalidCacheKey
 
@@ -103,6 +104,18 @@ def test_ids_of_the_usual_kinds_stay_readable() -> None:
     assert get.key("\ud800") != get.key("?")
 
 
+def test_members_of_enumerations_are_told_apart_by_what_they_stand_for() -> None:
+    class Plain(Enum):
+        NUMBER = 1
+        TEXT = "1"
+
+    kinds = [part_of(it) for it in (Plain.NUMBER, Plain.TEXT, 1, "1")]
+    assert len(set(kinds)) == 4
+    assert {part for part, _ in kinds} == {"1"}
+    # These are equal to what they stand for.
+    assert part_of(Colour.RED) == part_of("red")
+
+
 @pytest.mark.parametrize(
     "value", [["a"], {"a": 1}, object(), b"a", float("nan"), (1,)], ids=lambda value: type(value).__name__
 )
@@ -159,6 +172,44 @@ def test_other_arguments_of_the_decorator_are_checked_there_too(wrong: dict[str,
 
     with pytest.raises(InvalidCacheKey):
         cached(**{"ttl": 300, "key": "projects:{workspace_id}", **wrong})(get_projects)
+
+
+@pytest.mark.parametrize(
+    ("key", "ignore", "complaint"),
+    [
+        ("p", (), "does not name workspace_id, db, args, more,"),
+        (
+            "p",
+            ("db", "args", "more"),
+            r"'p' does not name workspace_id, .*\{workspace_id\}.*ignore=\('workspace_id',\)",
+        ),
+        ("p:{db.name}", ("args", "more"), "does not name workspace_id,"),
+        ("p:{workspace_id}", ("db", "args"), "does not name more,"),
+        ("p:{workspace_id}", ("database", "args", "more"), "'database', which is no argument of it"),
+        ("p:{workspace_id}", ("workspace_id", "db", "args", "more"), "'workspace_id', which is named by the key"),
+        ("p:{workspace_id}", "db", "`ignore` is a list of arguments"),
+        ("p:{workspace_id}", None, "`ignore` is a list of arguments"),
+    ],
+)
+def test_an_argument_that_makes_a_difference_is_in_the_key_or_left_out_on_purpose(
+    key: str, ignore: Any, complaint: str
+) -> None:
+    async def get_projects(workspace_id: str, db: Any = None, *args: str, **more: str) -> None: ...
+
+    with pytest.raises(InvalidCacheKey, match=complaint):
+        cached(ttl=300, key=key, tags=["ws:{workspace_id}"], ignore=ignore)(get_projects)
+    fine = cached(ttl=300, key="p:{workspace_id}", ignore=["db", "args", "more"])(get_projects)
+    assert fine.key("a", "other") == "p:a"
+
+
+def test_the_object_of_a_method_needs_no_mention_and_other_first_arguments_do() -> None:
+    async def method(self: Any, name: str) -> None: ...
+
+    async def function(name: str, self: Any) -> None: ...
+
+    assert cached(ttl=1, key="p:{name}")(method).key(object(), "a") == "p:a"
+    with pytest.raises(InvalidCacheKey, match="does not name self"):
+        cached(ttl=1, key="p:{name}")(function)
 
 
 def test_only_an_async_function_can_be_cached() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app_kernel.cache import cache, cached
+from app_kernel.cache import patience as patience_module
 from app_kernel.cache import shared as shared_module
 from app_kernel.cache.invalidations import MOST_OWED
 from app_kernel.core import clock
@@ -230,7 +231,7 @@ async def test_a_loop_that_was_held_up_itself_does_not_give_redis_up(
     async with serving(server.url) as client:
         await cache.set("a", 1, ttl=60)
         monkeypatch.setattr(shared_module, "OPERATION_SECONDS", 0.05)
-        monkeypatch.setattr(shared_module, "HELD_UP_SECONDS", 0.1)
+        monkeypatch.setattr(patience_module, "HELD_UP_SECONDS", 0.1)
         asked = asyncio.create_task(cache.get("a"))
         for _ in range(3):
             await asyncio.sleep(0)

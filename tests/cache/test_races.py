@@ -191,3 +191,17 @@ async def test_a_computation_that_fails_gives_its_lease_back_at_once(
     monkeypatch.setattr("app_kernel.cache.service.WAIT_SECONDS", 60.0)
     async with asyncio.timeout(2):
         assert await as_of(other, lambda: cache.get_or_set("a", lambda: 1, ttl=60)) == 1
+
+
+async def test_a_refresh_that_comes_to_too_much_takes_the_old_value_away(client: KernelClient) -> None:
+    size = [1]
+
+    @cached(ttl=60, key="size")
+    async def text() -> str:
+        return "x" * size[0]
+
+    assert await text() == "x"
+    size[0] = 2 << 20
+    assert len(await text.refresh()) == size[0]
+    assert len(await text()) == size[0]
+    assert await cache.get("size") is None

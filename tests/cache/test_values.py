@@ -12,8 +12,9 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from app_kernel.cache.values import decode, encode
+from app_kernel.cache.values import MOST_TOLD, decode, encode
 from app_kernel.core.errors import UncacheableValue
 
 
@@ -31,6 +32,10 @@ class Text(str):
 
 class Pair(NamedTuple):
     a: int
+
+
+class Model(BaseModel):
+    price: int = 1
 
 
 @dataclass
@@ -80,6 +85,19 @@ def test_what_json_does_not_give_back_is_refused_wherever_it_is(odd: Any) -> Non
             encode(value)
 
 
+def test_the_error_names_every_field_of_rows_at_once_and_each_of_them_once() -> None:
+    row = {"id": "a", "created_at": datetime.now(UTC), "price": Decimal(1), "parts": [{"on": date(2026, 1, 2)}]}
+    with pytest.raises(UncacheableValue) as caught:
+        encode([row] * 500)
+    message = str(caught.value)
+    for field in ("['created_at'] is a datetime", "['price'] is a Decimal", "['parts'][0]['on'] is a date"):
+        assert f"value[0]{field}" in message
+    assert message.count("value[") == 3
+    with pytest.raises(UncacheableValue) as caught:
+        encode({str(number): (number,) for number in range(100)})
+    assert str(caught.value).count("value[") == MOST_TOLD
+
+
 def test_the_error_says_where_it_is() -> None:
     for value, complaint in [
         ({"rows": [{"at": (1,)}]}, r"value\['rows'\]\[0\]\['at'\] is a tuple"),
@@ -90,6 +108,29 @@ def test_the_error_says_where_it_is() -> None:
     ]:
         with pytest.raises(UncacheableValue, match=complaint):
             encode(value)
+
+
+@pytest.mark.parametrize(
+    ("odd", "instead"),
+    [
+        (Decimal("1.5"), r"its `str\(\)`"),
+        (UUID(int=1), r"its `str\(\)`"),
+        (Text("a"), r"its `str\(\)`"),
+        (datetime.now(UTC), r"its `isoformat\(\)`"),
+        (date(2026, 1, 2), r"its `isoformat\(\)`"),
+        (Model(), r"its `model_dump\(mode='json'\)`"),
+        (Point(1), r"its `dataclasses.asdict\(\)`"),
+        (Pair(1), r"its `_asdict\(\)`"),
+        (Colour.RED, "its `.value`"),
+        (Number.ONE, "its `.value`"),
+        (b"a", "text, such as base64"),
+        ({1}, "a list or dict"),
+        (object(), "a list, dict or text of it"),
+    ],
+)
+def test_the_error_says_what_can_be_kept_in_its_place(odd: Any, instead: str) -> None:
+    with pytest.raises(UncacheableValue, match=rf"value\[0\]\['price'\] is a .*: cache {instead}\.$"):
+        encode([{"price": odd}])
 
 
 def test_a_value_that_holds_itself_or_has_no_end_is_refused() -> None:

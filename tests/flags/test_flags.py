@@ -1,12 +1,13 @@
 """Setting, evaluating and listing flags, on each backend."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
 import pytest
 
+from app_kernel.core.clock import frozen
 from app_kernel.core.context import acting_as
 from app_kernel.core.errors import FlagNotFound, InvalidFlag
 from app_kernel.db import connect
@@ -198,7 +199,9 @@ async def test_a_script_reads_each_time_and_what_it_sets_is_seen(database):
             await set_flag(other, "f", users=["x"])
         assert await flag_enabled(script, "f", user_id="u") is False
         assert (await explain_flag(script, "f", user_id="x")).reason == "user_listed"
-        assert [flag["name"] for flag in await list_unused_flags(script)] == ["f"]
+        assert await list_unused_flags(script) == [], "it was made just now"
+        with frozen(datetime.now(UTC) + timedelta(days=31)):
+            assert [flag["name"] for flag in await list_unused_flags(script)] == ["f"]
 
 
 async def test_each_service_of_a_process_has_the_flags_of_its_own_database(client):
@@ -248,6 +251,9 @@ async def test_names_that_no_flag_can_have(small_client, name):
         {"rollout_percent": 0.001},
         {"rollout_percent": float("nan")},
         {"rollout_percent": float("inf")},
+        {"rollout_percent": 10**400},
+        {"rollout_percent": Decimal("sNaN")},
+        {"rollout_percent": Decimal("NaN")},
         {"rollout_percent": True},
         {"rollout_percent": "10"},
         {"users": "user-1"},
@@ -297,15 +303,20 @@ async def test_unused_flags_are_those_that_nobody_evaluated_for_so_many_days(dat
         for name in ("once", "often", "gone", "unknown"):
             await flag_enabled(db, name)
         await explain_flag(db, "never")
-        # Noted is as good as written.
-        assert [flag["name"] for flag in await list_unused_flags(db)] == ["never"]
         await delete_flag(db, "gone")
         await uses.flush()
-        client.clock.advance(31 * 86400)
+        client.clock.advance(30 * 86400)
+        await set_flag(db, "never", description="Changed, and as old as before.")
+        assert await list_unused_flags(db, 30) == [], "nobody has had the time to use them"
+        client.clock.advance(86400)
+        await set_flag(db, "young", enabled=True)
         await check_flags(db, ["often", "unknown"])
+        # Noted is as good as written.
+        assert [flag["name"] for flag in await list_unused_flags(db, 30)] == ["never", "once"]
         await uses.flush()
         assert [flag["name"] for flag in await list_unused_flags(db, 30)] == ["never", "once"]
-        assert [flag["name"] for flag in await list_unused_flags(db, 40)] == ["never"]
+        assert await list_unused_flags(db, 40) == []
+        assert [flag["name"] for flag in await list_unused_flags(db, 1)] == ["never", "once"]
         assert (await get_flag(db, "once"))["last_evaluated_at"] == datetime(2026, 1, 1, tzinfo=UTC)
         assert (await get_flag(db, "often"))["last_evaluated_at"] == datetime(2026, 2, 1, tzinfo=UTC)
         # A use touches neither the flag's own row nor its history.

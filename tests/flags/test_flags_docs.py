@@ -32,6 +32,7 @@ def test_the_figures_of_the_page_are_those_of_the_code():
         f"at most {values.MAX_LISTED} users and {values.MAX_LISTED} workspaces",
         f"at most {flags.MAX_FLAGS} flags",
         f"at most {MAX_CHECKED} names",
+        f"`description` (at most {values.MAX_DESCRIPTION} characters)",
     ):
         assert words in text, words
     assert live.WAIT_AFTER < live.PATIENCE == 1.0

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from app_kernel.core.errors import StorageReadOnly, Unavailable
+from app_kernel import FEATURES
+from app_kernel.core.errors import FlagError, StorageReadOnly, Unavailable
 from app_kernel.db import connect
-from app_kernel.flags import flag_enabled, list_unused_flags, live, set_flag, store, uses
+from app_kernel.flags import create_feature, flag_enabled, list_flags, list_unused_flags, live, set_flag, store, uses
+from app_kernel.testing import kernel_client
 from tests.flags.serving import live_of, serving
+from tests.small_service import small_app
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -258,7 +261,7 @@ async def test_uses_are_written_at_most_once_a_minute_and_at_the_end(monkeypatch
         assert written == [["a"]]
     assert written == [["a"], ["a", "b"]]
     async with connect(url) as db:
-        assert [flag["name"] for flag in await list_unused_flags(db)] == ["c"]
+        assert [flag["name"] for flag in await list_flags(db) if flag["last_evaluated_at"] is None] == ["c"]
 
 
 async def test_what_another_process_wrote_in_the_last_minute_stays(database):
@@ -282,3 +285,48 @@ async def test_uses_that_cannot_be_written_harm_nobody(monkeypatch, caplog):
             assert await flag_enabled(client.db, "f")
             await live_of(client).uses.flush()
         assert names(caplog) == ["flag_uses_not_written"]
+
+
+async def test_long_lists_of_many_flags_are_taken_in_without_holding_others_up(small_client, monkeypatch):
+    db, pages = small_client.db, 4
+    monkeypatch.setattr(store, "PAGE", 5)
+    for number in range(pages * 5):
+        await set_flag(db, f"f{number:02}", enabled=number % 2 == 0)
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    beside = asyncio.create_task(others())
+    rules = await live._rules_of(await store.all_rows(db))
+    beside.cancel()
+    assert {name: rule.enabled for name, rule in rules.items()} == {
+        f"f{number:02}": number % 2 == 0 for number in range(pages * 5)
+    }
+    assert turns >= 2 * pages - 1, "all of them were taken in at once"
+
+
+async def test_a_service_that_was_made_without_flags_says_so_and_a_script_in_it_has_those_of_its_own(database):
+    features = [each for each in FEATURES if each is not create_feature]
+    async with kernel_client(small_app(features=features)) as client:
+        for call in (
+            set_flag(client.db, "f", enabled=True),
+            flag_enabled(client.db, "f"),
+            list_unused_flags(client.db),
+        ):
+            with pytest.raises(FlagError, match=r"no feature flags: .* FEATURES has it"):
+                await call
+        async with connect(database) as other:
+            await set_flag(other, "f", enabled=True)
+            assert await flag_enabled(other, "f") is True
+
+
+async def test_the_first_rows_of_a_service_may_be_flags(database):
+    async def seed(db: Any) -> None:
+        await set_flag(db, "seeded", enabled=True)
+
+    async with kernel_client(small_app(db_seed=seed), database=database) as client:
+        assert await flag_enabled(client.db, "seeded") is True

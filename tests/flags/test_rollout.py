@@ -1,5 +1,6 @@
 """Who a flag is on for: pure decisions."""
 
+from enum import Enum
 from uuid import UUID
 
 import pytest
@@ -118,6 +119,8 @@ def test_a_row_that_somebody_broke_lets_nobody_in():
 def test_subjects_are_ids():
     given = UUID(int=7)
     assert [subject_of(each) for each in (None, "", "u", 7, given)] == [None, None, "u", "7", str(given)]
+    tester = Enum("Tester", {"ADA": "user-1"}, type=str)
+    assert subject_of(tester.ADA) == "user-1"
     for wrong in (True, 1.5, b"u", ["u"], object()):
         with pytest.raises(InvalidFlag, match="id of a user"):
             subject_of(wrong)

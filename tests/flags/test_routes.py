@@ -1,8 +1,11 @@
 """The routes under /flags."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from app_kernel.api_keys import create_api_key
+from app_kernel.core.clock import frozen
 from app_kernel.flags import set_flag
 from tests.flags.serving import serving
 
@@ -22,6 +25,10 @@ async def test_an_admin_manages_flags(database):
     async with serving(database) as client:
         root = await client.log_in_as("root@example.com", role="admin")
         await check_management(root)
+        with frozen(datetime.now(UTC) + timedelta(days=8)):
+            later = await client.log_in_as("root@example.com")
+            assert [each["name"] for each in (await later.get("/flags/unused?days=7")).json()] == ["g"]
+            assert (await later.get("/flags/unused?days=9")).json() == []
 
 
 async def check_management(root):
@@ -43,7 +50,7 @@ async def check_management(root):
     assert [each["name"] for each in (await root.get("/flags")).json()] == ["f", "g"]
     assert [each["name"] for each in (await root.get("/flags?limit=1&offset=1")).json()] == ["g"]
     assert (await root.get("/flags/check?names=f")).json() == {"f": False}
-    assert [each["name"] for each in (await root.get("/flags/unused?days=7")).json()] == ["g"]
+    assert (await root.get("/flags/unused?days=7")).json() == []
 
     said = (await root.get("/flags/f/explain?user_id=u&workspace_id=w")).json()
     assert (said["enabled"], said["reason"], said["percent"], said["bucketed_by"]) == (True, "user_listed", 0, "user")

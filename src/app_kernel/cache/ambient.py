@@ -8,14 +8,22 @@ from app_kernel.cache.invalidations import ALL, Invalidation
 from app_kernel.cache.keys import check_jitter, check_key, check_pattern, check_tags, check_ttl
 from app_kernel.cache.service import MISSING, ServiceCache, Wanted
 from app_kernel.core.current import current_kernel
+from app_kernel.core.errors import CacheError
+from app_kernel.core.feature import left_out
 
 Ttl = float | timedelta
 """Seconds or a timedelta, above 0 and at most 30 days."""
 
 
 def current_cache() -> ServiceCache:
-    """The cache of the running service; raises NoRunningKernel outside of one, AmbiguousKernel in several."""
-    return current_kernel().port(ServiceCache)
+    """The cache of the running service.
+
+    Raises NoRunningKernel outside of one, AmbiguousKernel in several, and CacheError in one without a cache.
+    """
+    found = current_kernel().find_port(ServiceCache)
+    if found is None:
+        raise CacheError(left_out("cache"))
+    return found
 
 
 class Cache:

@@ -9,7 +9,7 @@ from app_kernel.cache.ambient import Ttl, current_cache
 from app_kernel.cache.invalidations import Invalidation
 from app_kernel.cache.keys import check_jitter, check_tags, check_ttl, shortened
 from app_kernel.cache.service import Wanted
-from app_kernel.cache.templates import CallSignature, Template
+from app_kernel.cache.templates import CallSignature, Template, check_all_named
 from app_kernel.core.errors import CacheError
 
 P = ParamSpec("P")
@@ -43,7 +43,7 @@ class CachedFunction(Generic[P, R]):
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Takes away what is kept for these arguments; in a transaction, once it has committed.
 
-        Arguments that the key does not name may be left out.
+        Arguments that the key does not name (`ignore`) may be left out.
         """
         await current_cache().invalidate([Invalidation("key", self.key(*args, **kwargs))])
 
@@ -66,9 +66,12 @@ class CachedFunction(Generic[P, R]):
 class _Options:
     """What the decorator was given, checked."""
 
-    def __init__(self, function: Any, key: str, ttl: Ttl, tags: Iterable[str], jitter: float) -> None:
+    def __init__(
+        self, function: Any, key: str, ttl: Ttl, tags: Iterable[str], jitter: float, ignore: Iterable[str]
+    ) -> None:
         self.signature = CallSignature(function)
         self.key = Template(key, self.signature)
+        check_all_named(self.key, self.signature, ignore)
         self.seconds = check_ttl(ttl)
         self.tags = tuple(Template(tag, self.signature) for tag in check_tags(tags))
         self.jitter = check_jitter(jitter)
@@ -76,14 +79,15 @@ class _Options:
 
 
 def cached(
-    *, ttl: Ttl, key: str, tags: Iterable[str] = (), jitter: float = 0.0
+    *, ttl: Ttl, key: str, tags: Iterable[str] = (), jitter: float = 0.0, ignore: Iterable[str] = ()
 ) -> Callable[[Callable[P, Awaitable[R]]], CachedFunction[P, R]]:
     """Keeps what an async function gives for `ttl`, under a key such as `projects:{workspace_id}`.
 
     Fields of the key and of the tags name arguments, or attributes of them as in `{user.id}`; an id in them can neither
-    make two different keys the same nor be a wildcard. All arguments that the result depends on belong into the key.
-    Results, transactions and computing once are as with `cache.get_or_set`. Raises InvalidCacheKey for a field that is
-    no argument, for two fields without a `:` between them, and for a `ttl` that makes no sense; CacheError for a
+    make two different keys the same nor be a wildcard. The key names every argument but `self`, `cls` and those in
+    `ignore`, which make no difference to the result, such as a handle of the database. Results, transactions and
+    computing once are as with `cache.get_or_set`. Raises InvalidCacheKey for a field that is no argument, an argument
+    that the key leaves out, two fields without a `:` between them, and a `ttl` that makes no sense; CacheError for a
     function that is not async.
     """
 
@@ -91,6 +95,6 @@ def cached(
         if not inspect.iscoroutinefunction(function):
             name = getattr(function, "__qualname__", repr(function))
             raise CacheError(f"{name}: @cached needs an `async def`, as a plain function cannot wait for Redis.")
-        return CachedFunction(function, _Options(function, key, ttl, tags, jitter))
+        return CachedFunction(function, _Options(function, key, ttl, tags, jitter, ignore))
 
     return decorate

@@ -9,6 +9,8 @@ Kind = Literal["key", "tag", "pattern", "all"]
 
 MOST_OWED = 10_000
 """More than this is not remembered one by one while Redis is away: then everything goes."""
+MOST_PATTERNS = 100
+"""The same for patterns: for each Redis looks through all its keys, and until then nothing that fits is kept."""
 
 
 class Invalidation(NamedTuple):
@@ -34,7 +36,9 @@ class Owed:
 
     def add(self, invalidation: Invalidation) -> OwedOne:
         """Remembers one, anew if it is owed already; what is owed now: everything, if it were too many."""
-        if len(self._numbers) >= MOST_OWED and invalidation not in self._numbers:
+        if invalidation not in self._numbers and (
+            len(self._numbers) >= MOST_OWED or (invalidation.kind == "pattern" and len(self._patterns) >= MOST_PATTERNS)
+        ):
             invalidation = ALL
         if invalidation == ALL:
             self._numbers.clear()
@@ -66,10 +70,6 @@ class Owed:
     def covers(self, key: str) -> bool:
         """Whether a pattern that is owed fits a key."""
         return bool(self._patterns) and any(fits(key) for fits in self._patterns.values())
-
-    def has(self, invalidation: Invalidation) -> bool:
-        """Whether Redis has not confirmed it."""
-        return invalidation in self._numbers
 
     def __len__(self) -> int:
         return len(self._numbers)

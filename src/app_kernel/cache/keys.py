@@ -80,7 +80,9 @@ def escape_key(value: object) -> str:
 def part_of(value: object) -> tuple[str, str]:
     """A value as a part of a key, and a letter for its type, so that "1" and 1 can be told apart."""
     if isinstance(value, Enum):
-        return part_of(value.value)[0], "e"
+        part, letter = part_of(value.value)
+        # One that is a text or number itself equals that.
+        return part, letter if isinstance(value, str | int) else f"e{letter}"
     known = _KINDS.get(type(value))
     if known is None:
         raise InvalidCacheKey(f"A {type(value).__name__} cannot be a part of a key: use a text, a number or an id.")

@@ -79,7 +79,9 @@ if op == 'peek' or op == 'look' then
   if found[1] and found[2] and stands(found[2]) then return {{'hit', found[1]}} end
   if op == 'peek' then return {{'miss'}} end
   local held = read('HMGET', lease, 't', 'd', 'e')
-  if held[1] and held[2] and stands(held[2]) and current('*') == held[3] then return {{'busy', held[1]}} end
+  -- Its own is there when the connection broke after the first try.
+  local others = held[1] and held[1] ~= token and held[2]
+  if others and stands(held[2]) and current('*') == held[3] then return {{'busy', held[1]}} end
   op = 'take'
 end
 

@@ -129,13 +129,14 @@ class ServiceCache:
         if not invalidations:
             return
 
+        answers: list[asyncio.Future[Any]] = []
+
         def act() -> None:
             for invalidation in invalidations:
-                self._take_away(invalidation)
+                self._take_away(invalidation, answers)
 
-        if when_committed(act) and (shared := self._asks_redis()) is not None:
-            for invalidation in invalidations:
-                await shared.heard(invalidation)
+        if when_committed(act) and answers:
+            await asyncio.wait(answers)
 
     async def get_or_compute(self, wanted: Wanted) -> Any:
         """The value that is there, or what the factory makes of it, once for all who want it at the same time.
@@ -215,6 +216,8 @@ class ServiceCache:
             flight = self._flight_of(shared, answer, wanted)
             if flight is not None:
                 return await self._joined(flight, wanted)
+            if shared.frees(wanted.key, answer.data.decode()):
+                continue
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)
         return await self._computed(wanted)
@@ -246,9 +249,16 @@ class ServiceCache:
             raise UncacheableValue(f"{wanted.name}: {exc.message}") from exc
 
     async def _compute_for_memory(self, flight: Flight, wanted: Wanted) -> bytes:
+        if wanted.anew:
+            # What Redis has is older, and Redis may be back before this ends.
+            self._owe(Invalidation("key", wanted.key))
         data = await self._compute(wanted)
-        if not flight.is_void and self._has_room_for(data, wanted):
+        if flight.is_void:
+            return data
+        if self._has_room_for(data, wanted):
             self._set_in_memory(wanted.key, data, _shortened(wanted), wanted.tags)
+        else:
+            self._memory.drop(Invalidation("key", wanted.key))
         return data
 
     async def _compute_for_redis(self, shared: "SharedCache", flight: Flight, token: str, wanted: Wanted) -> bytes:
@@ -260,10 +270,13 @@ class ServiceCache:
             raise
         if flight.is_void or not self._has_room_for(data, wanted):
             shared.release(wanted.key, token)
-            return data
-        answer = await shared.keep(wanted.key, token, data, _shortened(wanted))
-        self._count("set", "error" if answer is None else answer.word, "redis")
-        if answer is None and wanted.anew:
+            kept = flight.is_void
+        else:
+            answer = await shared.keep(wanted.key, token, data, _shortened(wanted))
+            kept = answer is not None and answer.word == "done"
+            self._count("set", "error" if answer is None else answer.word, "redis")
+        if wanted.anew and not kept:
+            # What is there is older than this.
             self._owe(Invalidation("key", wanted.key))
         return data
 
@@ -308,19 +321,20 @@ class ServiceCache:
         self._memory.set(key, data, min(seconds, AWAY_SECONDS) if self._has_redis else seconds, tags)
         self._count("set", "done", "memory")
 
-    def _take_away(self, invalidation: Invalidation) -> None:
+    def _take_away(self, invalidation: Invalidation, answers: "list[asyncio.Future[Any]] | None" = None) -> None:
         self._flights.drop(invalidation)
         self._memory.drop(invalidation)
         self._count("delete", "done", "memory" if self._asks_redis() is None else "redis")
-        self._owe(invalidation)
+        told = self._owe(invalidation)
+        if told is not None and answers is not None:
+            answers.append(told)
 
-    def _owe(self, invalidation: Invalidation) -> None:
-        """Redis is to hear of it, now or when it is back."""
+    def _owe(self, invalidation: Invalidation) -> "asyncio.Future[Any] | None":
+        """Redis is to hear of it, now or when it is back; done once it has, or is away."""
         if not self._has_redis:
-            return
+            return None
         owed = self._owed.add(invalidation)
-        if self._shared is not None:
-            self._shared.tell(owed)
+        return None if self._shared is None else self._shared.tell(owed)
 
     def _redis_changed(self, error: Exception | None) -> None:
         # Neither what was kept before an outage nor what was during it is any of the next one's.

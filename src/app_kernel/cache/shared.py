@@ -8,21 +8,21 @@ what was taken away meanwhile: only then is it asked again.
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import NoScriptError
 
 from app_kernel.cache.invalidations import Invalidation, Owed, OwedOne
+from app_kernel.cache.patience import patience
 from app_kernel.cache.script import CACHE
+from app_kernel.cache.wire import Wire
 from app_kernel.core.clock import new_id
 
 OPERATION_SECONDS = 0.2
 """How long a batch of commands may take; one that waits behind another one takes twice that at most."""
-HELD_UP_SECONDS = 0.05
-"""A loop that was itself late by this much gets as much time again: it has not waited for Redis."""
 CONNECT_SECONDS = 1.0
 """How long an answer may take for which nobody waits."""
 PAUSE_SECONDS = 0.5
@@ -66,6 +66,7 @@ class SharedCache:
 
     def __init__(self, redis: Any, prefix: str, owed: Owed, on_change: Callable[[Exception | None], None]) -> None:
         self._redis = redis
+        self._wire = Wire(redis)
         self._prefix = prefix
         self._owed = owed
         self._on_change = on_change
@@ -74,6 +75,10 @@ class SharedCache:
         self._waiting: list[_Command] = []
         self._alike: dict[tuple[Any, ...], _Command] = {}
         """Reads that wait, by what they ask; none from before a write that waits."""
+        self._unanswered: set[str] = set()
+        """Tokens of leases that may be given, but of which whoever asked has not heard yet."""
+        self._sweeps: list[tuple[OwedOne, asyncio.Future[None]]] = []
+        """Who waits for patterns to be gone."""
         self._sender: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -92,17 +97,19 @@ class SharedCache:
         else:
             self._sweep()
 
-    def peek(self, key: str) -> "asyncio.Future[Answer | None]":
+    async def peek(self, key: str) -> Answer | None:
         """A hit or a miss."""
-        return self._read("peek", key, ())
+        return await self._read("peek", key, ())
 
-    def look(self, key: str, tags: tuple[str, ...]) -> "asyncio.Future[Answer | None]":
+    async def look(self, key: str, tags: tuple[str, ...]) -> Answer | None:
         """A hit, a lease for whoever is to compute the value, or busy with the token of whoever does."""
-        return self._read("look", key, (_milliseconds(LEASE_SECONDS), *_versions(tags)))
+        return await self._read("look", key, (_milliseconds(LEASE_SECONDS), *_versions(tags)))
 
-    def take(self, key: str, tags: tuple[str, ...]) -> "asyncio.Future[Answer | None]":
+    async def take(self, key: str, tags: tuple[str, ...]) -> Answer | None:
         """A lease, whatever there is and whoever has one."""
-        return self._write("take", key, None, (_milliseconds(LEASE_SECONDS), *_versions(tags)))
+        token = self._new_token()
+        self._unanswered.add(token)
+        return await self._write("take", key, token, (_milliseconds(LEASE_SECONDS), *_versions(tags)))
 
     def keep(self, key: str, token: str, data: bytes, seconds: float) -> "asyncio.Future[Answer | None]":
         """Done, or late when the lease is no longer this one, or what it was given for was taken away."""
@@ -120,20 +127,24 @@ class SharedCache:
         """Gives a lease back without a value."""
         return self._write("release", key, token, ())
 
-    def tell(self, owed: OwedOne) -> None:
-        """Sends one that is owed, in its turn."""
-        if owed[0].kind == "pattern":
-            self._sweep()
-        elif not self.is_away:
-            self._post(self._command_for(owed))
+    def frees(self, key: str, token: str) -> bool:
+        """Gives a lease back that nobody has: of this process, and whoever asked for it left or was not answered."""
+        if not token.startswith(f"{self._process}.") or token in self._unanswered:
+            return False
+        self.release(key, token)
+        return True
 
-    async def heard(self, invalidation: Invalidation) -> None:
-        """Returns once Redis knows of one that was told, or is away."""
-        while self._owed.has(invalidation) and not self.is_away:
-            tasks = {task for task in (self._sender, self._sweeper) if task is not None}
-            if not tasks:
-                return
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    def tell(self, owed: OwedOne) -> "asyncio.Future[Any]":
+        """Sends one that is owed, in its turn; done once Redis knows of it, or is away."""
+        if owed[0].kind != "pattern":
+            return self._post(self._command_for(owed))
+        swept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.is_away:
+            swept.set_result(None)
+        else:
+            self._sweeps.append((owed, swept))
+            self._sweep()
+        return swept
 
     async def close(self) -> None:
         """Sends what waits, as far as Redis takes it soon, and ends what it does by itself."""
@@ -143,15 +154,19 @@ class SharedCache:
         self._closed = True
         for task in (self._sender, self._sweeper, self._watcher):
             await _end(task)
+        await self._wire.close()
         self._tell_that_redis_is_away(self._waiting)
 
-    def _read(self, name: str, key: str, arguments: tuple[Any, ...]) -> "asyncio.Future[Answer | None]":
+    async def _read(self, name: str, key: str, arguments: tuple[Any, ...]) -> Answer | None:
+        if self.is_away:
+            return None
         alike = (name, key, arguments)
         command = self._alike.get(alike)
-        if command is None or self.is_away:
-            command = self._alike[alike] = _Command(name, key, self._new_token(), arguments)
-            return self._post(command)
-        return _add_reader(command)
+        if command is not None:
+            return await _add_reader(command)
+        command = self._alike[alike] = _Command(name, key, self._new_token(), arguments)
+        self._unanswered.add(command.token)
+        return await self._post(command)
 
     def _write(
         self, name: str, key: str, token: str | None, arguments: tuple[Any, ...]
@@ -213,6 +228,7 @@ class SharedCache:
                     given = Answer("busy", given.data)
             if given.word == "lease":
                 self.release(command.key, command.token)
+            self._answered(command)
 
     def _tell_that_redis_is_away(self, commands: Sequence[_Command]) -> None:
         self._waiting = []
@@ -221,6 +237,12 @@ class SharedCache:
             for waiting in command.answers:
                 if not waiting.done():
                     waiting.set_result(None)
+            self._answered(command)
+
+    def _answered(self, command: _Command) -> None:
+        if command.token in self._unanswered:
+            # Behind whoever was just woken up, and knows then that the lease is theirs.
+            asyncio.get_running_loop().call_soon(self._unanswered.discard, command.token)
 
     def _give_up(self, error: Exception) -> None:
         if self.is_away:
@@ -229,24 +251,28 @@ class SharedCache:
         self._on_change(error)
 
     async def _watch(self) -> None:
-        """Returns when Redis answers and knows what was taken away, but for patterns, which take their time."""
+        """Returns when Redis answers as quickly as it has to."""
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
-            if await self._failure() is None and not self._owed.quick():
+            if await self._failure() is None:
                 break
         self._watcher = None
         self._on_change(None)
+        # What came up during the last look; whoever reads from here on goes behind it.
+        for owed in self._owed.quick():
+            self.tell(owed)
         self._sweep()
 
     async def _failure(self) -> Exception | None:
         """Why Redis does not take what is owed to it, or a probe; None when it does."""
-        owed = self._owed.quick()
-        commands = [self._command_for(each) for each in owed]
-        commands.append(_Command("set", "", self._new_token(), (b"", 1000)))
+        commands = [self._command_for(owed) for owed in self._owed.quick()]
+        probe = _Command("set", "", self._new_token(), (b"", 1000))
         try:
-            for at in range(0, len(commands), BATCH):
-                part = commands[at : at + BATCH]
+            # A new connection has more to say; what comes then shows whether Redis is quick enough for those who wait.
+            for at in range(0, len(commands) + 1, BATCH):
+                part = commands[at : at + BATCH] or [probe]
                 self._settle(part, await self._ask(part, CONNECT_SECONDS))
+            await self._ask([probe], OPERATION_SECONDS)
         except Exception as exc:  # noqa: BLE001 - as above
             return exc
         return None
@@ -264,17 +290,27 @@ class SharedCache:
                     return
                 await self._unlink(owed[0][0].name)
                 self._owed.settle(*owed[0])
+                self._tell_who_waits_for(*owed[0])
         except Exception as exc:  # noqa: BLE001 - as above
             self._give_up(exc)
         finally:
             self._sweeper = None
+            for _, swept in self._sweeps:
+                if not swept.done():
+                    swept.set_result(None)
+            self._sweeps.clear()
+
+    def _tell_who_waits_for(self, pattern: Invalidation, number: int) -> None:
+        for (other, last), swept in self._sweeps:
+            if other == pattern and last <= number and not swept.done():
+                swept.set_result(None)
 
     async def _unlink(self, pattern: str) -> None:
         start = _special.sub(r"\\\1", self._prefix + "e:")
         glob = start + "*".join(_special.sub(r"\\\1", part) for part in pattern.split("*"))
         cursor = 0
         while True:
-            async with _patience(OPERATION_SECONDS):
+            async with patience(OPERATION_SECONDS):
                 cursor, keys = await self._redis.scan(cursor, match=glob, count=SCANNED)
                 if keys:
                     await self._redis.unlink(*keys)
@@ -283,7 +319,7 @@ class SharedCache:
 
     async def _ask(self, commands: Sequence[_Command], seconds: float) -> list[Answer]:
         """What Redis says to each; raises what its client raises, or TimeoutError."""
-        async with _patience(seconds):
+        async with patience(seconds):
             told = await self._evaluate(commands, "EVALSHA", _SHA)
             unknown = [at for at, reply in enumerate(told) if isinstance(reply, NoScriptError)]
             if unknown:
@@ -304,16 +340,7 @@ class SharedCache:
             )
             for each in commands
         ]  # fmt: skip
-        if len(lines) == 1:
-            try:
-                return [await self._redis.execute_command(*lines[0])]
-            except NoScriptError as exc:
-                return [exc]
-        pipeline = self._redis.pipeline(transaction=False)
-        for line in lines:
-            pipeline.execute_command(*line)
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        return replies
+        return await self._wire.ask(lines)
 
 
 def _add_reader(command: _Command) -> "asyncio.Future[Answer | None]":
@@ -335,21 +362,3 @@ async def _end(task: "asyncio.Task[None] | None") -> None:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-@asynccontextmanager
-async def _patience(seconds: float) -> AsyncIterator[None]:
-    """Raises TimeoutError out of its block after so long; later when the event loop was itself held up meanwhile."""
-    loop = asyncio.get_running_loop()
-    due = loop.time() + seconds
-
-    def look_at_the_clock() -> None:
-        late = loop.time() - due
-        limit.reschedule(loop.time() + (HELD_UP_SECONDS if late > HELD_UP_SECONDS else 0))
-
-    async with asyncio.timeout(None) as limit:
-        timer = loop.call_at(due, look_at_the_clock)
-        try:
-            yield
-        finally:
-            timer.cancel()

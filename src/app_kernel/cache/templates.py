@@ -1,7 +1,7 @@
 """Templates of keys and tags: `projects:{workspace_id}` names arguments of a function, whose values are escaped."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from string import Formatter
 from typing import Any
@@ -21,6 +21,8 @@ class CallSignature:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.name = function.__qualname__
         self._signature = inspect.signature(function)
+        self.names = tuple(self._signature.parameters)
+        """What all its arguments are called, those of `*args` and `**kwargs` too."""
         self.parameters = {
             name: parameter for name, parameter in self._signature.parameters.items() if parameter.kind not in _VARIADIC
         }
@@ -50,6 +52,8 @@ class Template:
         if type(text) is not str or not text or not text.isprintable():
             raise InvalidCacheKey(f"{signature.name}: a template is printable text, not {text!r}.")
         self.text = text
+        self.arguments: set[str] = set()
+        """The arguments that its fields name, themselves or an attribute of them."""
         self._literals: list[str] = []
         self._fields: list[Take] = []
         try:
@@ -65,6 +69,7 @@ class Template:
                 raise InvalidCacheKey(f"{signature.name}: {text!r} formats {name!r}; a field is a name alone.")
             self._literals.append(self._separated(literal, signature))
             self._fields.append(_field(name, text, signature))
+            self.arguments.add(name.partition(".")[0])
             literal = ""
         self._literals.append(literal)
 
@@ -88,6 +93,28 @@ class Template:
             text += part + self._literals[at]
             shape += letter
         return shortened(text), shape if shape.strip("s") else ""
+
+
+def check_all_named(key: Template, signature: CallSignature, ignore: object) -> None:
+    """Raises InvalidCacheKey when a call with another argument would be given the value of this one's.
+
+    `ignore` has the arguments that make no difference. The object of a method (`self`, `cls`) needs no mention.
+    """
+    if isinstance(ignore, str) or not isinstance(ignore, Iterable):
+        raise InvalidCacheKey(f'{signature.name}: `ignore` is a list of arguments, such as ("db",), not {ignore!r}.')
+    ignored = list(ignore)
+    for name in ignored:
+        if name not in signature.names or name in key.arguments:
+            why = "is named by the key" if name in key.arguments else "is no argument of it"
+            raise InvalidCacheKey(f"{signature.name}: `ignore` has {name!r}, which {why}.")
+    owner = signature.names[:1] if signature.names[:1] in (("self",), ("cls",)) else ()
+    left = [name for name in signature.names if name not in key.arguments and name not in (*ignored, *owner)]
+    if left:
+        raise InvalidCacheKey(
+            f"{signature.name}: the key {key.text!r} does not name {', '.join(left)}, so that a call with another"
+            f" {left[0]} would be given the same value. Put what makes a difference into the key, such as"
+            f" {{{left[0]}}}, and what makes none into ignore=({left[-1]!r},)."
+        )
 
 
 def _field(name: str, text: str, signature: CallSignature) -> Take:

@@ -148,18 +148,19 @@ async def list_flags(db: EntityStore, *, limit: int = MAX_FLAGS, offset: int = 0
 
 
 async def list_unused_flags(db: EntityStore, days: int = 30) -> list[Row]:
-    """The flags that no service evaluated for so many days, or ever, in the order of their names.
+    """The flags that are older than so many days and that no service evaluated since, in the order of their names.
 
-    `created_at` tells those apart that nobody has had the time to use. Raises InvalidFlag for days that are no whole
-    number from 1 to 3650.
+    What another process evaluated in the last minute may not be written yet, and an evaluation by a script counts
+    nowhere. Raises InvalidFlag for days that are no whole number from 1 to 3650.
     """
     if type(days) is not int or not 1 <= days <= MAX_UNUSED_DAYS:
         raise InvalidFlag(f"`days` is a whole number from 1 to {MAX_UNUSED_DAYS}.")
     live = flags_of(db)
     noted = set() if live is None else live.uses.names
     before = clock.now() - timedelta(days=days)
-    flags = await list_flags(db)
-    return [flag for flag in flags if flag["name"] not in noted and _is_older(flag["last_evaluated_at"], before)]
+    # Of one that is younger nobody can say yet whether it is used.
+    old = [flag for flag in await list_flags(db) if flag["created_at"] < clock.to_text(before)]
+    return [flag for flag in old if flag["name"] not in noted and _is_older(flag["last_evaluated_at"], before)]
 
 
 async def get_flag_history(db: EntityStore, name: str) -> list[HistoryEntry]:

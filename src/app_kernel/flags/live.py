@@ -7,14 +7,17 @@ second waits for that look.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context as TaskContext
 from contextvars import ContextVar
+from typing import Any
 
 from app_kernel.core import clock
 from app_kernel.core.context import Context, enter_context
-from app_kernel.core.errors import StoreError, Unavailable
+from app_kernel.core.current import current_kernel
+from app_kernel.core.errors import AmbiguousKernel, FlagError, NoRunningKernel, StoreError, Unavailable
+from app_kernel.core.feature import left_out
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.transaction import OpenTransaction, innermost_transaction
@@ -162,7 +165,7 @@ class LiveFlags:
             token = await store.read_token(self.db)
             if self.rules is None or token != self._token or not 0 <= began - self._all_read_at < READ_ALL:
                 # The token first: a change between the two reads is read again, and not taken for known.
-                self.rules = {row["id"]: rule_of(row) for row in await store.all_rows(self.db)}
+                self.rules = await _rules_of(await store.all_rows(self.db))
                 self._token, self._all_read_at = token, began
         except StoreError as exc:
             self._fail(type(exc).__name__)
@@ -191,13 +194,39 @@ class LiveFlags:
             self.until = self.since + LOOK_AFTER
 
 
+async def _rules_of(rows: Sequence[Mapping[str, Any]]) -> Rules:
+    rules = {}
+    for at, row in enumerate(rows, 1):
+        rules[row["id"]] = rule_of(row)
+        if not at % store.PAGE:
+            await asyncio.sleep(0)
+    return rules
+
+
 async def _emit(kernel: Kernel, event: object) -> None:
     await kernel.emit(event)
 
 
 def flags_of(db: EntityStore) -> LiveFlags | None:
-    """What evaluates the flags of the service whose database this is; None for one of a script."""
-    return _running.get(db.database)
+    """What evaluates the flags of the service whose database this is; None for one of a script.
+
+    Raises FlagError for the database of a service that was made without the feature.
+    """
+    live = _running.get(db.database)
+    if live is None:
+        _check_feature(db)
+    return live
+
+
+def _check_feature(db: EntityStore) -> None:
+    try:
+        kernel = current_kernel()
+    except (NoRunningKernel, AmbiguousKernel):
+        return
+    if any(feature.name == "flags" for feature in kernel.features) or not kernel.running:
+        return
+    if kernel.db.connection().database is db.database:
+        raise FlagError(left_out("flags"))
 
 
 def note_uncommitted() -> None:

@@ -80,7 +80,7 @@ async def get_flags(db: Store, limit: Limit = 100, offset: Offset = 0) -> list[F
 
 @_admin.get("/unused", summary="List flags that nobody uses")
 async def get_unused(db: Store, days: Annotated[int, Query(ge=1, le=MAX_UNUSED_DAYS)] = 30) -> list[FlagAnswer]:
-    """The flags that were not evaluated for so many days, or never."""
+    """The flags that are older than so many days and were not evaluated since."""
     return [FlagAnswer.model_validate(flag) for flag in await list_unused_flags(db, days)]
 
 

@@ -1,5 +1,6 @@
 """Every line that touches the tables of feature flags; portable verbs only."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,8 @@ Row = dict[str, Any]
 
 WRITE_EVERY = timedelta(seconds=60)
 """When a flag was evaluated last is written at most this often."""
+PAGE = 20
+"""Flags that are taken in at once."""
 _ALL = "all"
 
 
@@ -38,8 +41,14 @@ async def get_row(db: EntityStore, name: str) -> Row | None:
 
 
 async def all_rows(db: EntityStore) -> list[Row]:
-    """Every flag."""
-    return await db.privileged.find_entities(FLAGS)
+    """Every flag, page by page: long lists of ids take their time, for which nobody else is held up."""
+    rows = []
+    async for row in db.privileged.iterate_entities(FLAGS, batch_size=PAGE):
+        rows.append(row)
+        if not len(rows) % PAGE:
+            # SQLite may have answered at once.
+            await asyncio.sleep(0)
+    return rows
 
 
 async def list_rows(db: EntityStore, limit: int, offset: int) -> list[Row]:

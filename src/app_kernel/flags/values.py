@@ -1,6 +1,5 @@
 """What a flag may be called and have: checked before anything is written."""
 
-import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
@@ -55,7 +54,8 @@ def _enabled(value: Any) -> bool:
 
 def _percent(value: Any) -> float:
     is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not 0 <= value <= 100:
+    # Of a Decimal that is no number, not even a comparison can be made.
+    if not is_number or (isinstance(value, Decimal) and value.is_nan()) or not 0 <= value <= 100:
         raise InvalidFlag("`rollout_percent` is a number from 0 to 100.")
     percent = to_hundredths(float(value)) / 100
     if abs(percent - float(value)) > 1e-9:
