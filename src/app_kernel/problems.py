@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import request_id
 from app_kernel.core.errors import KernelError, NoRunningKernel, ResponseAborted, TooManyAttempts, Unavailable
-from app_kernel.core.exchange import exchange_of
+from app_kernel.core.exchange import exchange_of, failures
 from app_kernel.core.feature import Feature
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.paths import path_below_root
@@ -104,7 +104,7 @@ def problem_response(problem: Problem) -> Response:
 async def answer_problem(request: Request, exc: Exception) -> Response:
     """FastAPI's handler for errors that have an answer of their own; logs those that are the service's fault."""
     if not isinstance(exc, HTTPException) and problem_of(exc).status >= 500:
-        _log.error("request_failed", error=type(exc).__name__, exc_info=exc)
+        _tell(exc)
     return problem_response(problem_of(exc))
 
 
@@ -141,12 +141,20 @@ class Problems:
             raise ResponseAborted from exc
         exchange = exchange_of(scope)
         if problem.status >= 500 or exchange.status is not None:
-            _log.error("request_failed", error=type(exc).__name__, exc_info=exc)
+            _tell(exc)
         if exchange.status is None:
             await problem_response(problem)(scope, receive, send)
         elif not exchange.complete:
             # The status is on its way already: only a broken connection still tells the client that something failed.
             raise ResponseAborted from exc
+
+
+def _tell(exc: Exception) -> None:
+    """Logs what a request failed of, and notes it for a test that wants to know."""
+    _log.error("request_failed", error=type(exc).__name__, exc_info=exc)
+    noted = failures.get()
+    if noted is not None:
+        noted.append(exc)
 
 
 async def _ask_to_wait(scope: Scope, receive: Receive, send: Send) -> None:

@@ -260,3 +260,13 @@ async def test_the_name_of_a_database_is_a_path_and_nothing_else(name: str, tmp_
 
 def _databases_in(folder: Path) -> list[str]:
     return [file.name for file in folder.glob("*.db")]
+
+
+def test_every_setting_is_named_by_its_field_and_its_variable() -> None:
+    environ = {"JWT_SECRET": "", "INVITE_DAYS": "0", "DEBUG": "true", "ENVIRONMENT": "production", "ROLE_SCOPES": "{"}
+    environ |= {"WEBHOOK_ENTITY_EVENTS": "a b"}
+    error = refusal(config=ServiceConfig.from_env(None, environ))
+    named = {problem.partition(":")[0] for problem in error.problems}
+    wanted = ("invite_days", "debug", "role_scopes", "webhook_entity_events", "jwt_secret")
+    assert {f"{name} ({name.upper()})" for name in wanted} <= named
+    assert "invite_days (INVITE_DAYS): input should be greater than 0" in error.problems

@@ -4,11 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 from starlette.staticfiles import StaticFiles
 
 from app_kernel import KernelError, UserIdentity, get_current_user, get_current_user_optional, public
 from app_kernel.api_keys import Auth, require_scope
+from app_kernel.core.exchange import failures
 from app_kernel.db import db_connection
 from app_kernel.testing import IsolationReport, KernelClient, assert_tenant_isolation, kernel_client
 from tests.testing import boards
@@ -83,6 +84,43 @@ async def test_all_holes_are_listed_at_once_with_who_and_what():
     assert "tests.testing.boards.no_policy.<locals>.hello" in text
     assert f"PUT {WORKSPACE}/rename" in text
     assert "{board_id} is the other workspace's: PUT /workspaces/" in text
+
+
+async def test_what_is_told_of_a_hole_can_be_read_and_says_what_to_do():
+    router = APIRouter()
+
+    @router.get(WORKSPACE + "/crash")
+    async def crash(member: Any = boards.Member) -> None:
+        raise ZeroDivisionError("nothing to divide by")
+
+    @router.get(WORKSPACE + "/blob")
+    async def blob(member: Any = boards.Member, db: Any = boards.Db) -> Response:
+        rows = str(await db.find_entities("boards"))
+        return Response(b"\x00\xff\x1b" * 20 + rows.encode() + bytes(40), media_type="application/octet-stream")
+
+    app = boards_app(boards.header_and_path_disagree)
+    app.include_router(router)
+    with pytest.raises(AssertionError) as caught:
+        await assert_tenant_isolation(app)
+    text, (*_, last) = str(caught.value), caught.traceback
+    assert last.ishidden(caught), "pytest shows the line of the test"
+    assert [line.split(" answered")[0] for line in lines_of(text)] == [
+        "[leak] GET /spaces/{space}/boards",
+        f"[failed] GET {WORKSPACE}/crash",
+        f"[leak] GET {WORKSPACE}/blob",
+    ], "one for each route, and what fails is not told to be never exercised as well"
+    assert "answered 500 ZeroDivisionError: nothing to divide by (as " in text
+    assert text.count("GET /spaces/") == 1 + 4, "one request for each place"
+    assert all(line.isprintable() and "\ufffd" not in line for line in text.splitlines())
+    assert "with a text of workspace A: ...{'id': '" in text
+    assert "db.in_workspace(member.workspace_id)" in text.splitlines()[-1]
+    assert failures.get() is None, "outside of it nothing keeps what a request raised"
+
+
+async def test_no_advice_is_given_where_nothing_crosses():
+    text = await findings_of(boards_app(boards.never_good))
+    assert text.startswith("1 finding about the isolation of workspaces:")
+    assert "in_workspace" not in text
 
 
 async def test_a_route_is_open_on_purpose_only_where_it_says_so(tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app_kernel.core.config import SHORT_SECRET, ServiceConfig
 from app_kernel.testing.callers import CALLERS
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
@@ -37,11 +38,14 @@ def test_the_hole_of_the_page_is_found_as_it_says():
         assert words.split(" answered")[0] in " ".join(PAGE.split())
 
 
-def test_the_page_on_testing_shows_the_proof_too():
-    service, proof = re.findall(r"```python\n(.*?)```", (HOWTO / "test-a-service.md").read_text(), re.DOTALL)
+def test_the_code_of_the_page_on_testing_runs_too(monkeypatch):
+    service, conftest, proof = re.findall(r"```python\n(.*?)```", (HOWTO / "test-a-service.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
     exec(service + proof, names)
     assert names["shared"].title == "shared notes"
+    monkeypatch.setenv("JWT_SECRET", "")
+    exec(conftest, {})
+    assert len(ServiceConfig.from_env(None).jwt_secret or "") >= SHORT_SECRET
 
 
 def test_every_caller_is_named_once():

@@ -5,7 +5,7 @@ from typing import Any, assert_type
 from app_kernel.cache import cache, cached
 
 
-@cached(ttl=300, key="projects:{workspace_id}", tags=["ws:{workspace_id}"])
+@cached(ttl=300, key="projects:{workspace_id}:{limit}", tags=["ws:{workspace_id}"])
 async def get_projects(workspace_id: str, *, limit: int = 10) -> list[str]:
     return [workspace_id] * limit
 

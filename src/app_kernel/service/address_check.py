@@ -45,6 +45,17 @@ def label_of(field_name: str) -> str:
     return f"{field_name} ({environment_name(field_name, ServiceConfig.model_fields[field_name])})"
 
 
+def labelled(problem: str) -> str:
+    """A problem that begins with a field or an environment variable alone, with both of them."""
+    name, colon, rest = problem.partition(":")
+    if name == "name":
+        return problem  # the argument of create_service
+    for field_name, field in ServiceConfig.model_fields.items():
+        if colon and name in (field_name, environment_name(field_name, field)):
+            return f"{label_of(field_name)}:{rest}"
+    return problem
+
+
 def find_address_problems(config: ServiceConfig) -> list[str]:
     """What is wrong with the addresses of the databases and of Redis."""
     problems = find_database_problems(config)

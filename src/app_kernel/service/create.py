@@ -20,7 +20,7 @@ from app_kernel.health import app_checks
 from app_kernel.jobs import APP_FEATURE, collect_tasks
 from app_kernel.logs import configure_logging
 from app_kernel.redis_wire import create_redis
-from app_kernel.service.address_check import find_admin_problems, find_database_problems
+from app_kernel.service.address_check import find_admin_problems, find_database_problems, labelled
 from app_kernel.service.application import PROBLEM_RESPONSES, KernelApp
 from app_kernel.service.lifespan import Hook, Hooks, Lifespan
 from app_kernel.service.plain_answers import answer_plainly
@@ -68,7 +68,7 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     # A feature that could not be made is missing for the reason that is told already.
     more = more or [*_router_problems(routers, chosen)]
     if problems or more:
-        raise _refusal([*problems, *more])
+        raise _refusal([labelled(problem) for problem in (*problems, *more)])
     warn_of_weak_secret(given)
     warn_of_no_mail(given)
 

@@ -1,5 +1,6 @@
 """Requests straight into the ASGI application, and what comes back: thousands of them in a few seconds."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,7 +10,12 @@ import orjson
 from starlette.types import ASGIApp, Message
 
 from app_kernel.core.context import current_context, in_context
+from app_kernel.core.exchange import failures
 from app_kernel.core.named_workspaces import HEADER, PARAMETER
+
+EXCERPT = 160
+"""Characters of what a report quotes."""
+_UNREADABLE = re.compile(r"[^ -~\u00a1-\ud7ff\ue000-\ufffc]+")
 
 
 @dataclass(slots=True)
@@ -54,7 +60,7 @@ class Answer:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
     raised: str = ""
-    """What the application raised instead of answering."""
+    """What the application raised, its class and message, where it raised something in place of an answer."""
 
     @property
     def is_good(self) -> bool:
@@ -72,6 +78,26 @@ class Answer:
         """Headers and body as one text, to search in."""
         lines = [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in self.headers]
         return "\n".join((*lines, self.body.decode("utf-8", "replace")))
+
+    def around(self, text: str) -> str:
+        """What stands around a text that is in lower case, in the header or the body that has it."""
+        lines = self.text().splitlines()
+        headers, body = lines[: len(self.headers)], "\n".join(lines[len(self.headers) :])
+        for part in (body, *headers):
+            at = part.lower().find(text)
+            if at >= 0:
+                before = part[max(0, at - 60) : at]
+                return f"...{readable(before[max(0, before.rfind('{')) :] + part[at : at + 40])}..."
+        return f"...{text}..."
+
+    def excerpt(self) -> str:
+        """What was raised, else how the body begins."""
+        return readable(self.raised or self.body[: 4 * EXCERPT].decode("utf-8", "replace"))
+
+
+def readable(text: str) -> str:
+    """The beginning of a text in one line, without what nobody can read."""
+    return " ".join(_UNREADABLE.sub(" ", text).split())[:EXCERPT]
 
 
 async def send(app: ASGIApp, sent: Sent, credentials: Mapping[str, str], address: str) -> Answer:
@@ -110,10 +136,16 @@ async def send(app: ASGIApp, sent: Sent, credentials: Mapping[str, str], address
 
     # What a request sets in its context ends with the request, as behind a server.
     with in_context(current_context()):
+        noted: list[Exception] = []
+        before = failures.set(noted)
         try:
             await app(scope, receive, keep)
         except Exception as exc:  # noqa: BLE001 - whatever it raises, its client gets a 500
-            answer.status, answer.raised = 500, f"{type(exc).__name__}: {exc}"
+            answer.status = 500
+            noted.append(exc)
+        finally:
+            failures.reset(before)
+    answer.raised = f"{type(noted[0]).__name__}: {noted[0]}" if noted else ""
     return answer
 
 

@@ -1,9 +1,18 @@
 """What a proof has found, and what everybody was answered."""
 
+import re
 from dataclasses import dataclass, field
 
 from app_kernel.testing.callers import CALLERS
 from app_kernel.testing.routes import ServiceRoute
+
+_CROSSES = frozenset({"leak", "changed", "told"})
+"""Kinds of findings that one workspace has reached into another one, or learned of it."""
+_ADVICE = (
+    "Read and write what belongs to a workspace through db.in_workspace(member.workspace_id): it reaches no row of"
+    " another one, and what is not there is a 404."
+)
+_VARIES = re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\bworkspace [AB]\b")
 
 
 @dataclass(slots=True)
@@ -14,8 +23,8 @@ class Finding:
     """undeclared, leak, changed, told (that something exists), open, failed or never exercised."""
     text: str
     route: str = ""
-    example: str = ""
-    """What was sent."""
+    examples: list[str] = field(default_factory=list)
+    """What was sent: one request for each place that what is foreign stood in, `place: request`."""
     callers: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -23,7 +32,17 @@ class Finding:
         if self.callers:
             parts.append(f"(as {', '.join(self.callers)})")
         text = " ".join(part for part in parts if part)
-        return f"{text}\n      {self.example}" if self.example else text
+        return "\n      ".join((text, *self.examples))
+
+    @property
+    def gist(self) -> str:
+        """The text without what differs from request to request."""
+        return _VARIES.sub("*", self.text.partition(":")[0])
+
+    @property
+    def places(self) -> set[str]:
+        """Where in its requests something foreign stood."""
+        return {example.partition(":")[0] for example in self.examples}
 
 
 @dataclass(slots=True)
@@ -40,12 +59,14 @@ class IsolationReport:
     doubts: list[tuple[str, str, str]] = field(default_factory=list)
 
     def add(self, finding: Finding, caller: str) -> None:
-        """Notes a finding; the same one of several callers is one."""
+        """Notes a finding; the same one of several callers, or with what is foreign in several places, is one."""
         for known in self.findings:
             same = (known.kind, known.route) == (finding.kind, finding.route)
-            if same and known.example.partition(":")[0] == finding.example.partition(":")[0]:
+            if same and (known.gist == finding.gist or finding.places <= known.places):
                 if caller not in known.callers:
                     known.callers.append(caller)
+                if not finding.places <= known.places:
+                    known.examples += finding.examples
                 return
         finding.callers.append(caller)
         self.findings.append(finding)
@@ -56,9 +77,16 @@ class IsolationReport:
         self.policies[route.name] = route.policy or "?"
 
     def text(self) -> str:
-        """All findings, one after another."""
-        lines = [f"{len(self.findings)} findings about the isolation of workspaces:"]
-        return "\n".join((*lines, *(f"  - {finding}" for finding in self.findings)))
+        """All findings, one after another, and what to do about those that cross from one workspace to another."""
+        number = f"{len(self.findings)} finding{'s' if len(self.findings) > 1 else ''}"
+        lines = [f"{number} about the isolation of workspaces:", *(f"  - {finding}" for finding in self.findings)]
+        if any(finding.kind in _CROSSES for finding in self.findings):
+            lines.append(_ADVICE)
+        return "\n".join(lines)
+
+    def has(self, kind: str, route: str) -> bool:
+        """Whether something of this kind was found of a route."""
+        return any((finding.kind, finding.route) == (kind, route) for finding in self.findings)
 
     def table(self) -> str:
         """The access matrix: a line for each route, with its policy and the outcome for everybody.
