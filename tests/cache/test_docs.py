@@ -16,7 +16,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "cache.md").read_text()
 
 async def test_the_code_of_the_page_runs() -> None:
     names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+    for block in re.findall(r"```python(?: continued)?\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(block, "<howto>", "exec"), names)
     async with serving() as client:
         await client.db.save_entity("projects", {"id": "p1", "workspace_id": "ws-123", "name": "gear"})

@@ -11,7 +11,7 @@ from app_kernel.testing.callers import CALLERS
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
 PAGE = (HOWTO / "prove-tenant-isolation.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = re.findall(r"```python(?: continued)?\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_the_code_of_the_page_runs(tmp_path, monkeypatch):
@@ -39,7 +39,7 @@ def test_the_hole_of_the_page_is_found_as_it_says():
 
 
 def test_the_code_of_the_page_on_testing_runs_too(monkeypatch):
-    service, conftest, proof = re.findall(r"```python\n(.*?)```", (HOWTO / "test-a-service.md").read_text(), re.DOTALL)
+    service, conftest, proof = re.findall(r"```python(?: continued)?\n(.*?)```", (HOWTO / "test-a-service.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
     exec(service + proof, names)
     assert names["shared"].title == "shared notes"
