@@ -157,7 +157,8 @@ async def test_a_team_from_sign_up_to_the_removal_of_a_member(
 ) -> None:
     database, redis_url = place
     with example(**({"REDIS_URL": redis_url} if redis_url else {})) as app:
-        async with kernel_client(app, database=database, redis_url=redis_url) as client:
+        options = {"database": database, "redis_url": redis_url}
+        async with kernel_client(app, **options, webhooks="send") as client:
             ada = await signed_up(client)
             bob = await joined(client, ada)
             await check_deployments(client, ada, bob, receiver)

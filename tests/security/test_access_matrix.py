@@ -31,7 +31,6 @@ MATRIX = Path(__file__).parent / "access_matrix.txt"
 CLOSED_PORT = "http://127.0.0.1:59999/hook"
 
 NEVER_OK = {
-    "POST /admin/webhooks/{id}/deliveries/{delivery_id}/replay": "of a delivery that is given up, tests/webhooks",
     "POST /auth/reset-password": "takes the token of a mail, tests/security/test_auth_links.py",
     "POST /auth/verify-email": "takes the token of a mail, tests/security/test_auth_links.py",
     "POST /invites/accept": "takes the token of an invite, tests/saas",
@@ -64,7 +63,7 @@ def kernel_app(*routers: APIRouter, **settings: Any) -> FastAPI:
 
 
 async def seed(client: KernelClient, workspace_id: str, marker: str) -> dict[str, Any]:
-    """What no single route makes: a job, a delivery that failed, and a flag of the platform."""
+    """What no single route makes: a job, a delivery, and a flag of the platform."""
     jobs = client.kernel.port(JobQueue)
     place = {"X-Workspace-ID": workspace_id}
     hook = await client.post("/webhooks", json={"url": CLOSED_PORT, "events": ["*"]}, headers=place)

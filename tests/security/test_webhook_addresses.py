@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -67,7 +68,7 @@ async def test_no_url_of_the_corpus_makes_or_becomes_a_webhook_and_none_is_sent_
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ):
     app = make_app(None, [])
-    async with kernel_client(app) as client:
+    async with kernel_client(app, webhooks="send") as client:
         hook = await create_webhook(client.db, "w1", url=URL, events=["*"])
         row = await store.get_webhook(client.db, hook["id"])
         assert row is not None
@@ -136,6 +137,26 @@ async def test_a_name_that_changes_its_address_is_connected_at_the_one_that_was_
     assert (first.outcome, second.outcome) == ("connection", "refused")
     assert wire.looked_up == ["rebinding.example.com"] * 2
     assert wire.connected == [("93.184.215.14", 443)]
+
+
+async def test_names_that_no_name_server_answers_for_take_a_bounded_number_of_threads(monkeypatch: pytest.MonkeyPatch):
+    answering = threading.Event()
+
+    def resolve(host: str, port: int) -> list[str]:
+        answering.wait(10)
+        return ["93.184.215.14"]
+
+    monkeypatch.setattr(network, "resolve", resolve)
+    monkeypatch.setattr(network, "_look_ups", threading.BoundedSemaphore(3))
+    before = threading.active_count()
+    answers = await asyncio.gather(*(send(f"https://slow{n}.example.com/", seconds=0.1) for n in range(20)))
+    assert sorted(answer.outcome for answer in answers) == ["dns"] * 17 + ["timeout"] * 3
+    assert threading.active_count() <= before + 3
+    answering.set()
+    for thread in threading.enumerate():
+        if thread.name == "webhook-look-up":
+            await asyncio.to_thread(thread.join, 10)
+    assert await network.look_up("quick.example.com", 443) == ["93.184.215.14"]
 
 
 async def test_public_addresses_are_tried_one_after_another(wire: Wire):

@@ -183,6 +183,17 @@ async def test_slow_drips_and_silence_end_in_time():
     assert all(took < limit for (_, took), limit in zip(ended, (1.5, 1.5, 3.5), strict=True))
 
 
+async def test_a_status_that_came_in_time_is_not_lost_to_a_body_that_comes_slowly():
+    async def behave(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthanks")
+        await asyncio.sleep(0.5)
+
+    async with receiving(behave) as (url, _):
+        answer, _ = await send(url, 0.4)
+    assert (answer.outcome, answer.excerpt) == ("delivered", "thanks")
+
+
 async def test_what_is_no_http_is_a_failed_attempt():
     for said, outcome in (
         (b"", "protocol"),

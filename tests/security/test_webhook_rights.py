@@ -171,6 +171,32 @@ async def test_a_test_says_little_and_is_limited(monkeypatch: pytest.MonkeyPatch
         assert len(service.receivers.orders) == TESTS
 
 
+async def test_what_a_test_does_not_tell_is_not_told_by_its_delivery_either(
+    place: tuple[Service, dict[str, KernelClient]],
+):
+    service, callers = place
+    hook = await create_webhook(service.db, "w1", url=URL, events=["a.b"])
+    outcomes = ("refused", "dns", "connection", "tls", "timeout", "protocol", "secret")
+    service.receivers.answers(*map(Answer, outcomes))
+    path = f"/webhooks/{hook['id']}"
+    for _ in outcomes:
+        await call(callers["admin"], "POST", f"{path}/test")
+    service.receivers.answers(Answer("connection", seconds=0.25))
+    await trigger_webhook_event(service.db, "w1", event="a.b")
+    await service.drain()
+    real, *tests = (await call(callers["member"], "GET", f"{path}/deliveries")).json()
+    assert [row["outcome"] for row in tests] == ["no_answer"] * len(outcomes)
+    assert real["outcome"] == "connection"
+    for row in tests:
+        details = (await call(callers["admin"], "GET", f"{path}/deliveries/{row['id']}")).json()
+        told = [(each["outcome"], each["duration_ms"], each["status_code"]) for each in details["log"]]
+        assert (details["outcome"], told) == ("no_answer", [("no_answer", None, None)])
+    details = (await call(callers["admin"], "GET", f"{path}/deliveries/{real['id']}")).json()
+    assert [(each["outcome"], each["duration_ms"]) for each in details["log"]] == [("connection", 250)]
+    replayed = await call(callers["admin"], "POST", f"{path}/deliveries/{tests[0]['id']}/replay")
+    assert replayed.json()["outcome"] == "no_answer"
+
+
 async def test_admins_of_the_service_have_its_own_webhooks_and_only_those(
     place: tuple[Service, dict[str, KernelClient]],
 ):

@@ -121,7 +121,7 @@ async def test_a_service_works_on_a_server_that_is_named_by_its_parts(postgres_u
             "SELECT table_schema FROM information_schema.tables WHERE table_name = ?", ("logs_of_parts",)
         )
         # Other tests have schemas of their own in this database.
-            assert {row[0] for row in found} & {"kernel_admin", "public"} == {"kernel_admin"}
+        assert {row[0] for row in found} & {"kernel_admin", "public"} == {"kernel_admin"}
 
 
 @pytest.mark.acceptance("OP5")

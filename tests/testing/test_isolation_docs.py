@@ -39,7 +39,8 @@ def test_the_hole_of_the_page_is_found_as_it_says():
 
 
 def test_the_code_of_the_page_on_testing_runs_too(monkeypatch):
-    service, conftest, proof = re.findall(r"```python(?: continued)?\n(.*?)```", (HOWTO / "test-a-service.md").read_text(), re.DOTALL)
+    page = (HOWTO / "test-a-service.md").read_text()
+    service, conftest, proof = re.findall(r"```python(?: continued)?\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
     exec(service + proof, names)
     assert names["shared"].title == "shared notes"

@@ -128,5 +128,6 @@ async def serving(
     if redis_url is not None:
         settings["redis_url"] = redis_url
     app = make_app(workspaces if with_workspaces else None, events, routers, **settings)
-    async with kernel_client(app, frozen_at=frozen_at, database=database, redis_url=redis_url) as client:
+    options = {"frozen_at": frozen_at, "database": database, "redis_url": redis_url}
+    async with kernel_client(app, **options, webhooks="send") as client:
         yield Service(client, receivers, workspaces, events)

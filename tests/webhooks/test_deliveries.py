@@ -1,5 +1,6 @@
 """From an event to its receiver: who hears it, when it is tried again, and what becomes of it in the end."""
 
+import asyncio
 import json
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ from app_kernel import webhooks
 from app_kernel.core import clock
 from app_kernel.core.errors import DeliveryNotFound, InvalidWebhook, WebhookConflict, WebhookNotFound
 from app_kernel.jobs import get_job_client
-from app_kernel.webhooks import create_webhook, store, trigger_webhook_event
+from app_kernel.webhooks import create_webhook, store, trigger_webhook_event, upkeep
 from app_kernel.webhooks.attempts import Answer
 from app_kernel.webhooks.schedule import DISABLE_AFTER, JITTER, MAX_ATTEMPTS, WAITS
 from tests.webhooks.serving import URL, Service
@@ -267,7 +268,44 @@ async def test_a_delivery_whose_job_was_lost_is_taken_up_and_what_is_old_is_remo
     assert len(await service.deliveries(hook["id"])) == 1
     await service.advance(2 * 86400)
     assert await service.deliveries(hook["id"]) == []
+    await service.advance(5 * 86400)
     assert await store.get_event(service.db, row["event_id"]) is None
+
+
+async def test_what_is_sent_again_on_its_last_day_is_tried_to_the_end(small_service: Service):
+    service = small_service
+    hook = await create_webhook(service.db, "w1", url=URL, events=["*"])
+    service.receivers.answers(Answer("status", 410), DOWN)
+    await trigger_webhook_event(service.db, "w1", event=EVENT)
+    await service.drain()
+    await webhooks.enable_webhook(service.db, hook["id"])
+    await service.advance(30 * 86400 - 600)
+    (row,) = await service.deliveries(hook["id"])
+    await webhooks.replay_delivery(service.db, row["id"])
+    for _ in range(40):
+        await service.advance(3600)
+    assert len(service.receivers.orders) == 1 + MAX_ATTEMPTS
+    assert await service.deliveries(hook["id"]) == []
+
+
+async def test_after_a_queue_was_emptied_the_service_finds_what_was_lost_without_a_new_event(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    hook = await create_webhook(service.db, "w1", url=URL, events=["*"])
+    service.receivers.answers(DOWN, Answer("delivered", 200))
+    await trigger_webhook_event(service.db, "w1", event=EVENT)
+    await service.drain()
+    for job in await service.client.jobs.enqueued():
+        if job.status == "scheduled":
+            await get_job_client().cancel(job.id)
+    await service.advance(4 * 3600)
+    assert len(service.receivers.orders) == 1
+    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.01)
+    async with upkeep.looking_after(service.kernel), asyncio.timeout(10):
+        while "scheduled" not in {job.status for job in await service.client.jobs.enqueued("webhooks.tidy")}:
+            await service.carried()
+    await service.advance(3601)
+    assert [row["status"] for row in await service.deliveries(hook["id"])] == ["delivered"]
 
 
 async def test_deleted_and_disabled_webhooks_get_nothing_of_what_waits(small_service: Service):

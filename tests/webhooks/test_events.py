@@ -1,9 +1,12 @@
 """Which events there are: names and patterns, bodies, and the changes of entities that are events by themselves."""
 
 import json
+import math
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
+from types import MappingProxyType
 from uuid import UUID
 
 import pytest
@@ -60,6 +63,35 @@ def test_a_body_holds_what_python_values_mean():
         with pytest.raises(InvalidWebhook):
             make_body("evt_1", "a.b", "2026", None, wrong)
     assert make_body("evt_1", "a.b", "2026", None, "x" * (LARGEST_BODY - 200))
+
+
+@dataclass
+class Reading:
+    value: float
+
+
+class Special(Enum):
+    NOTHING = float("nan")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        math.nan, {"a": [1, math.inf]}, (-math.inf,), {"none": None, "deep": [{"x": (math.nan,)}]}, Reading(math.nan),
+        Special.NOTHING, MappingProxyType({"a": math.nan}), [1 << 70, math.nan], {1: "a", "1": "b"}, {True: 1},
+        {"a": {None: 1}}, {UUID(int=1): 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_value_that_would_arrive_as_another_one_is_refused(data):
+    with pytest.raises(InvalidWebhook):
+        make_body("evt_1", "a.b", "2026", None, data)
+
+
+def test_nothing_is_something_that_json_has():
+    data = {"a": None, "b": [None, 1.5, {"c": None}], "d": Reading(1.5), "e": Colour.RED, "null": "null"}
+    body = json.loads(make_body("evt_1", "a.b", "2026", None, data))
+    assert body["data"] == {**data, "d": {"value": 1.5}, "e": "red"}
 
 
 async def test_changes_of_the_named_entities_are_events_of_their_workspace(database, monkeypatch):

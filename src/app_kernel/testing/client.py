@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +20,7 @@ from app_kernel.db import create_database
 from app_kernel.jobs import JobView, Mode, ServiceJobs, jobs_of
 from app_kernel.mail import DevelopmentMail, development_mails
 from app_kernel.redis_wire import create_redis
+from app_kernel.webhooks import CapturedWebhook, Courier, courier_of
 
 try:
     import httpx2
@@ -81,6 +82,18 @@ class KernelClient(httpx2.AsyncClient):
         """
         await self.jobs.drain()
         return (await development_mails(self.kernel))[::-1]
+
+    async def webhooks(self) -> list[CapturedWebhook]:
+        """The webhooks that the service has sent, the earliest first: `url`, `type`, `data`, `id`, `body`, `headers`.
+
+        They were captured, and taken for answered with 200; `verify(secret)` reads one as its receiver does. It runs
+        what is due first, as `jobs.drain` does. Raises KernelError with `webhooks="send"`, and without webhooks.
+        """
+        captured = courier_of(self.kernel).captured
+        if captured is None:
+            raise KernelError('Webhooks are really sent here: leave out webhooks="send", and they are captured.')
+        await self.jobs.drain()
+        return list(captured)
 
     @property
     def user(self) -> UserIdentity:
@@ -199,14 +212,16 @@ async def kernel_client(
     database: str | None = MEMORY,
     redis_url: str | None = None,
     jobs: Mode = "manual",
+    webhooks: Literal["capture", "send"] = "capture",
 ) -> AsyncIterator[KernelClient]:
     """Starts the service, gives a client for it, and shuts the service down again.
 
     It runs on databases of its own unless `database` is another URL, or None for the configured ones, and without Redis
     unless `redis_url` names one or `database` is None. With `frozen_at` (an aware datetime) the clock stands still
     until `client.clock.advance(seconds)`. Background jobs wait for `client.jobs.drain()`; with `jobs="inline"` they
-    run before `enqueue` returns (in a transaction they still wait), with `jobs="worker"` as in the service itself. A
-    start-up that fails raises what made it fail.
+    run before `enqueue` returns (in a transaction they still wait), with `jobs="worker"` as in the service itself.
+    Webhooks are captured, for `client.webhooks()`, and leave the process with `webhooks="send"` only. A start-up that
+    fails raises what made it fail.
     """
     kernel: Kernel = app.state.kernel
     if redis_url is not None and kernel.config.redis_url is None:
@@ -221,6 +236,9 @@ async def kernel_client(
     service_jobs = kernel.find_port(JobQueue)  # type: ignore[type-abstract]  # a port is asked for by its protocol
     if isinstance(service_jobs, ServiceJobs):
         service_jobs.mode = jobs
+    courier = kernel.find_port(Courier)
+    if courier is not None:
+        courier.captured = [] if webhooks == "capture" else None
     if redis_url is not None:
         kernel.connect_redis = partial(create_redis, redis_url, kernel.name)
     try:
@@ -234,6 +252,8 @@ async def kernel_client(
         kernel.db, kernel.admin_db, kernel.connect_redis = configured
         if isinstance(service_jobs, ServiceJobs):
             service_jobs.mode, service_jobs.looked_at = "worker", None
+        if courier is not None:
+            courier.captured = None
 
 
 class Isolated:

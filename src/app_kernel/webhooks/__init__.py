@@ -12,6 +12,7 @@ async def receive(event: Annotated[WebhookEvent, Depends(require_webhook(SECRET)
     return {"got": event.type}
 """
 
+from app_kernel.webhooks.capture import CapturedWebhook
 from app_kernel.webhooks.deliveries import (
     get_delivery,
     list_deliveries,
@@ -33,11 +34,15 @@ from app_kernel.webhooks.endpoints import (
 from app_kernel.webhooks.events import trigger_webhook_event
 from app_kernel.webhooks.feature import create_feature
 from app_kernel.webhooks.tables import TABLES
+from app_kernel.webhooks.tasks import Courier, courier_of
 from app_kernel.webhooks.verification import WebhookEvent, verify_webhook
 
 __all__ = [
     "TABLES",
+    "CapturedWebhook",
+    "Courier",
     "WebhookEvent",
+    "courier_of",
     "create_feature",
     "create_webhook",
     "delete_webhook",

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
@@ -20,8 +22,8 @@ LARGEST_BODY = 256 * 1024
 def make_body(event_id: str, event: str, at: str, workspace_id: str | None, data: Any) -> str:
     """The JSON that receivers get: `type`, `timestamp` and `data` (Standard Webhooks), `id` and `workspace_id`.
 
-    Decimals, dates, UUIDs and enums become text, bytes Base64. Raises InvalidWebhook for what is no JSON, and for more
-    than 256 KB.
+    Decimals, dates, UUIDs and enums become text, bytes Base64. Raises InvalidWebhook for what is no JSON, such as NaN
+    or a key that is no text, and for more than 256 KB.
     """
     whole = {"type": event, "timestamp": at, "id": event_id, "workspace_id": workspace_id, "data": data}
     try:
@@ -35,12 +37,36 @@ def make_body(event_id: str, event: str, at: str, workspace_id: str | None, data
 
 def _dumps(value: Any) -> str:
     try:
-        return orjson.dumps(value, default=_as_json).decode()
+        text = orjson.dumps(value, default=_as_json).decode()
     except TypeError:
         # Whole numbers beyond 64 bits, which JSON has and orjson does not write; text must be storable in any case.
+        _check_values(value)
         text = json.dumps(value, default=_as_json, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         text.encode()
-        return text
+    else:
+        if "null" in text:
+            # orjson writes it for NaN and the infinities too.
+            _check_values(value)
+    return text
+
+
+def _check_values(value: Any) -> None:
+    """Refuses numbers and keys that JSON does not have, which would arrive as something else."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(value)
+    if isinstance(value, Enum):
+        _check_values(value.value)
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            if not isinstance(key, str):
+                raise TypeError(key)
+            _check_values(each)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for each in value:
+            _check_values(each)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            _check_values(getattr(value, field.name))
 
 
 def _as_json(value: Any) -> Any:

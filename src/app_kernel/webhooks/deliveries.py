@@ -8,12 +8,11 @@ from app_kernel.core import clock
 from app_kernel.core.current import current_kernel
 from app_kernel.core.errors import DeliveryNotFound, InvalidWebhook, VersionConflict, WebhookConflict
 from app_kernel.core.ports import EntityStore
-from app_kernel.encryption import key_ring
 from app_kernel.webhooks import store
 from app_kernel.webhooks.bodies import make_body
 from app_kernel.webhooks.endpoints import require_active
 from app_kernel.webhooks.sink import delivery_of, enqueue, event_of
-from app_kernel.webhooks.tasks import Courier, record
+from app_kernel.webhooks.tasks import courier_of, record
 
 MOST_LISTED = 200
 MOST_REPLAYED = 1000
@@ -113,7 +112,6 @@ async def test_webhook(db: EntityStore, webhook_id: str) -> Row:
     It waits for the answer, for `webhook_timeout_seconds` at most. Raises WebhookNotFound, WebhookConflict for a
     disabled webhook.
     """
-    kernel = current_kernel()
     webhook = await require_active(db, webhook_id)
     event_id, at, workspace_id = f"evt_{clock.new_id()}", clock.timestamp(), webhook["workspace_id"]
     text = make_body(event_id, TEST_EVENT, at, workspace_id, {"webhook_id": webhook_id})
@@ -122,7 +120,7 @@ async def test_webhook(db: EntityStore, webhook_id: str) -> Row:
     async with db.transaction():
         await store.insert_events(db, [event])
         (delivery,) = await store.insert_deliveries(db, [delivery_of(webhook, event_id, body)])
-    answer = await Courier(kernel.config, key_ring(kernel.config)).attempt(webhook, event)
+    answer = await courier_of(current_kernel()).attempt(webhook, event)
     return shown(await record(db, webhook, delivery, answer, retries=False) or delivery)
 
 

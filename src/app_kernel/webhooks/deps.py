@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from starlette.requests import Request
 
 from app_kernel.core.errors import InvalidSignature
+from app_kernel.core.policies import makes_dependency
 from app_kernel.webhooks.signing import key_of
 from app_kernel.webhooks.verification import TOLERANCE, Secrets, WebhookEvent, verify_webhook
 
@@ -31,6 +32,7 @@ class WebhookReceiver:
         return verify_webhook(secrets, request.headers, await request.body(), tolerance=self._tolerance)
 
 
+@makes_dependency
 def require_webhook(secrets: Secrets | SecretsOf, *, tolerance: int = TOLERANCE) -> WebhookReceiver:
     """A dependency that gives the verified WebhookEvent of a request, and answers 401 to what is not signed.
 

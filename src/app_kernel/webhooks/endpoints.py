@@ -11,6 +11,7 @@ from app_kernel.core.errors import InvalidWebhook, WebhookConflict, WebhookNotFo
 from app_kernel.core.ports import EntityStore
 from app_kernel.encryption import key_ring
 from app_kernel.webhooks import store
+from app_kernel.webhooks.closed import closed_among
 from app_kernel.webhooks.event_names import check_patterns
 from app_kernel.webhooks.events import check_workspace
 from app_kernel.webhooks.health import disabled, tell
@@ -48,8 +49,8 @@ async def create_webhook(
 
     Nobody can get the secret again. `events` are names, `deployment.*` or `*`. A webhook of the whole service hears
     the events of every workspace. `secret` is one of the caller's own (`whsec_...`). Raises InvalidWebhook,
-    WebhookAddressRefused for a URL that nothing is sent to, WebhookKeyMissing, and NoRunningKernel outside of a
-    running service.
+    WebhookAddressRefused for a URL that nothing is sent to, WebhookKeyMissing, OutsideWorkspace for a handle that is
+    bound to another workspace, and NoRunningKernel outside of a running service.
     """
     kernel = current_kernel()
     secret = make_secret() if secret is None else secret
@@ -170,12 +171,14 @@ async def disable_webhook(db: EntityStore, webhook_id: str) -> Row:
 
 
 async def require_active(db: EntityStore, webhook_id: str) -> Row:
-    """The row of a webhook that is sent to; raises WebhookNotFound, WebhookConflict."""
+    """The row of a webhook that is sent to; raises WebhookNotFound, WebhookConflict (disabled, workspace deleted)."""
     row = await store.get_webhook(db, webhook_id)
     if row is None:
         raise WebhookNotFound
     if not row["is_active"]:
         raise WebhookConflict("This webhook is disabled; enable it first.")
+    if await closed_among(db, [row["workspace_id"]]):
+        raise WebhookConflict("The workspace of this webhook was deleted.")
     return row
 
 

@@ -1,19 +1,22 @@
 """Triggering events, by code or by changes of entities: a message that leaves with the commit."""
 
+import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 from app_kernel.core import clock
 from app_kernel.core.errors import InvalidWebhook
 from app_kernel.core.events import EntityChanged
 from app_kernel.core.outbox import Message, Recorder
 from app_kernel.core.ports import EntityStore
+from app_kernel.webhooks import store
 from app_kernel.webhooks.bodies import make_body
 from app_kernel.webhooks.event_names import check_event_name
 
 TOPIC = "webhooks:events"
 """The outbox topic of events."""
 LONGEST_WORKSPACE = 191
+_unstorable = re.compile(r"[\x00\ud800-\udfff]").search
 _VERBS = {"create": "created", "update": "updated", "delete": "deleted", "restore": "restored", "purge": "purged"}
 
 
@@ -23,10 +26,11 @@ async def trigger_webhook_event(db: EntityStore, workspace_id: str | None, *, ev
 
     Inside `async with db.transaction()` it leaves exactly if that commits; outside it is a commit of its own. Nothing
     is sent before it returns. `data` is JSON of at most 256 KB; dates, decimals and UUIDs become text. Without a
-    `workspace_id` only the webhooks of the whole service are told. Raises InvalidWebhook.
+    `workspace_id` only the webhooks of the whole service are told. Raises InvalidWebhook, and OutsideWorkspace for a
+    handle that is bound to another workspace.
     """
     message = make_message(check_workspace(workspace_id), check_event_name(event), data)
-    await db.privileged.send_messages([message])
+    await store.tables_in(db, workspace_id).send_messages([message])
     return message.id
 
 
@@ -39,9 +43,14 @@ def make_message(workspace_id: str | None, event: str, data: Any, at: str | None
 
 def check_workspace(workspace_id: Any) -> str | None:
     """The id of a workspace, or None; raises InvalidWebhook."""
-    if workspace_id is None or (isinstance(workspace_id, str) and 0 < len(workspace_id) <= LONGEST_WORKSPACE):
+    if workspace_id is None or _is_workspace(workspace_id):
         return workspace_id
     raise InvalidWebhook(f"workspace_id is a text of 1 to {LONGEST_WORKSPACE} characters, or None.")
+
+
+def _is_workspace(given: Any) -> TypeGuard[str]:
+    # One that a database cannot hold would be found out when the event has left its transaction.
+    return isinstance(given, str) and 0 < len(given) <= LONGEST_WORKSPACE and not _unstorable(given)
 
 
 def make_recorder(entities: Iterable[str]) -> Recorder:
@@ -58,7 +67,7 @@ def make_recorder(entities: Iterable[str]) -> Recorder:
             return ()
         row = dict((change.after if change.after is not None else change.before) or {})
         given = row.get("workspace_id")
-        workspace_id = given if isinstance(given, str) and 0 < len(given) <= LONGEST_WORKSPACE else None
+        workspace_id = given if _is_workspace(given) else None
         event = f"{change.entity}.{verb}"
         try:
             return (make_message(workspace_id, event, row, change.at),)

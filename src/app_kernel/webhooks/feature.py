@@ -3,7 +3,7 @@
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.feature import Feature
-from app_kernel.core.ports import JobQueue, RateLimiter
+from app_kernel.core.ports import JobQueue, RateLimiter, WorkspaceStates
 from app_kernel.encryption import key_ring
 from app_kernel.webhooks.event_names import find_entity_problems
 from app_kernel.webhooks.events import TOPIC, make_recorder
@@ -11,7 +11,7 @@ from app_kernel.webhooks.routes import make_router
 from app_kernel.webhooks.sink import DELIVER, TIDY, receive
 from app_kernel.webhooks.tables import TABLES
 from app_kernel.webhooks.tasks import QUEUE, Courier
-from app_kernel.webhooks.upkeep import tidy_task
+from app_kernel.webhooks.upkeep import looking_after, tidy_task
 
 
 def create_feature(config: ServiceConfig) -> Feature | None:
@@ -31,6 +31,8 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         recorders=(make_recorder(entities),) if entities else (),
         sinks={TOPIC: receive},
         tasks={DELIVER: courier.task, TIDY: tidy_task(QUEUE)},
+        provides={Courier: lambda _: courier},
         requires=(JobQueue,),
-        uses=(RateLimiter,),
+        uses=(RateLimiter, WorkspaceStates),
+        work=looking_after,
     )

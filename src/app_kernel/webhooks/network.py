@@ -18,8 +18,13 @@ from app_kernel.webhooks.addresses import is_public
 
 MOST_TRIED = 3
 """Addresses of one host that a connection is tried to."""
+MOST_LOOK_UPS = 200
+"""Names that one process looks up at a time: each has a thread for as long as the name server keeps it waiting."""
 LARGEST_ANSWER = 64 * 1024
 """Bytes that are read of one connection: the head of the answer and its body."""
+
+
+_look_ups = threading.BoundedSemaphore(MOST_LOOK_UPS)
 
 
 class AddressRefused(Exception):
@@ -116,12 +121,14 @@ async def look_up(host: str, port: int) -> list[str]:
     """The addresses of a host, each once, in the order in which they are to be tried; raises NameUnknown.
 
     In a thread of its own: a name server that does not answer holds a shared one for half a minute, and with a few
-    such names nothing else of the process would find a thread.
+    such names nothing else of the process would find a thread. Beyond `MOST_LOOK_UPS` of them no name is known.
     """
     try:
         return [str(ipaddress.ip_address(host))]
     except ValueError:
         pass
+    if not _look_ups.acquire(blocking=False):
+        raise NameUnknown
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[str]] = loop.create_future()
 
@@ -137,6 +144,8 @@ async def look_up(host: str, port: int) -> list[str]:
             found = resolve(host, port)
         except (OSError, UnicodeError):
             found = []
+        finally:
+            _look_ups.release()
         with suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(settle, found)
 

@@ -60,13 +60,21 @@ def place_of(request: Request) -> Place:
 
 
 InPlace = Annotated[Place, Depends(place_of)]
-Store = Annotated[EntityStore, Depends(db_connection)]
+
+
+async def store_there(place: InPlace, db: Annotated[EntityStore, Depends(db_connection)]) -> EntityStore:
+    """The database as the place sees it: in a workspace, what belongs to another one is not there."""
+    return store.tables_in(db, place.workspace_id)
+
+
+Store = Annotated[EntityStore, Depends(store_there)]
 
 
 async def webhook_there(id: str, place: InPlace, db: Store) -> dict[str, Any]:
-    """The webhook that the path names; raises WebhookNotFound for one that is not there, or somebody else's."""
+    """The webhook that the path names; raises WebhookNotFound for one that is not there."""
     row = await store.get_webhook(db, id)
-    if row is None or row["workspace_id"] != place.workspace_id:
+    # A handle of no workspace sees those of all; the routes of the whole service have its own only.
+    if row is None or (place.workspace_id is None and row["workspace_id"] is not None):
         raise WebhookNotFound
     return shown(row)
 

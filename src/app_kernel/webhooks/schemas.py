@@ -95,7 +95,8 @@ class DeliveryAnswer(BaseModel):
     attempts: int
     outcome: str | None = Field(
         description="Of the latest attempt: delivered, status, refused, dns, connection, tls, timeout, protocol, "
-        "secret; of one that was skipped: disabled, deleted."
+        "secret; of a test that got none of the first two: no_answer; of one that was skipped: disabled, deleted, "
+        "workspace (which was deleted)."
     )
     status_code: int | None
     triggered_at: datetime

@@ -41,8 +41,7 @@ async def send(order: Order) -> Answer:
     """What came of it; never raises for what the receiver or the network do."""
     started = time.perf_counter()
     try:
-        async with asyncio.timeout(order.seconds):
-            answer = await _exchange(order)
+        answer = await _exchange(order)
     except AddressRefused:
         answer = Answer("refused")
     except NameUnknown:
@@ -84,7 +83,9 @@ async def _exchange(order: Order) -> Answer:
         content=order.body,
     )
     try:
-        response = await connection.handle_async_request(request)
+        # The status decides: one that came in time is not lost to a body that comes slowly.
+        async with asyncio.timeout(order.seconds):
+            response = await connection.handle_async_request(request)
         excerpt = await _read(response)
         asked = {name.lower(): value for name, value in response.headers}.get(b"retry-after")
         outcome = "delivered" if 200 <= response.status < 300 else "status"

@@ -14,11 +14,14 @@ from app_kernel.core.current import current_kernel
 from app_kernel.core.errors import SealBroken, VersionConflict, WebhookError, WebhookKeyMissing
 from app_kernel.core.events import WebhookAttempted
 from app_kernel.core.jobs import DoNotRetry, Task
+from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import EntityStore, JobQueue
 from app_kernel.encryption import KeyRing
 from app_kernel.logs import get_logger
 from app_kernel.webhooks import store
 from app_kernel.webhooks.attempts import Answer
+from app_kernel.webhooks.capture import CapturedWebhook
+from app_kernel.webhooks.closed import CLOSED, closed_among
 from app_kernel.webhooks.health import note_delivered, note_failed, note_gone
 from app_kernel.webhooks.schedule import hold_back, wait_after
 from app_kernel.webhooks.sealing import signing_keys
@@ -48,6 +51,8 @@ class Courier:
         self._config = config
         self._ring = ring
         self._slots = Slots(_places(config))
+        self.captured: list[CapturedWebhook] | None = None
+        """Where webhooks go instead of being sent; None where they are sent."""
 
     @property
     def task(self) -> Task:
@@ -68,6 +73,9 @@ class Courier:
         event = await store.get_event(db, delivery["event_id"])
         if webhook is None or event is None or not webhook["is_active"]:
             await _skip(db, delivery, "disabled" if webhook is not None and event is not None else "deleted")
+            return
+        if await closed_among(db, [webhook["workspace_id"]]):
+            await _skip(db, delivery, CLOSED)
             return
         failing = webhook["failing_since"] is not None
         if not self._slots.take(webhook["id"], failing=failing):
@@ -96,7 +104,15 @@ class Courier:
             return Answer("secret")
         except WebhookError:
             return Answer("refused")
+        if self.captured is not None:
+            self.captured.append(CapturedWebhook(webhook["url"], headers, body))
+            return Answer("delivered", 200)
         return await send(Order(target, body, headers, config.webhook_timeout_seconds, config.webhook_allow_private))
+
+
+def courier_of(kernel: Kernel) -> Courier:
+    """What delivers the events of a service; raises KernelError in one without webhooks."""
+    return kernel.port(Courier)
 
 
 def url_rules(config: ServiceConfig) -> dict[str, bool]:

@@ -1,14 +1,19 @@
 """What is done about once an hour while there are deliveries: what is old goes, and lost ones are taken up.
 
-It is a job that enqueues the next one, and ends when nothing is left: a service without webhooks never runs it.
+It is a job that enqueues the next one, and ends when nothing is left: a service without webhooks never runs it. As a
+queue that was emptied has lost that job too, the service looks now and then whether there has to be one.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 from app_kernel.core import clock
 from app_kernel.core.current import current_kernel
-from app_kernel.core.errors import VersionConflict
+from app_kernel.core.errors import KernelError, VersionConflict
 from app_kernel.core.jobs import Task
+from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import EntityStore
 from app_kernel.logs import get_logger
 from app_kernel.webhooks import store
@@ -16,10 +21,15 @@ from app_kernel.webhooks.sink import enqueue, enqueue_tidying
 
 OVERDUE = timedelta(hours=1)
 """From when on a delivery that should have been tried has lost its job: one that somebody cancelled, or that died."""
+LONGEST_TRIED = timedelta(days=5)
+"""For how long a delivery that is sent again on its last day can be tried: all waits, as long as a receiver asks."""
 KEPT_IN_ANY_CASE = timedelta(days=7)
 """For how long an event is kept at least: all attempts, and the time until its webhook is disabled."""
 MOST_TAKEN_UP = 2000
 """Deliveries that one run takes up."""
+
+LOOK_SECONDS = 600.0
+"""Between two looks whether the job is needed."""
 
 _log = get_logger("app_kernel.webhooks")
 
@@ -30,15 +40,39 @@ def tidy_task(queue: str) -> Task:
 
 
 async def tidy() -> None:
-    """Removes deliveries after `webhook_log_days`, and their events not before 7 days; and takes up what is overdue."""
+    """Removes deliveries after `webhook_log_days`, events and what is still tried some days later; and takes up what is
+    overdue."""
     kernel = current_kernel()
     db = kernel.db.connection()
     ended = clock.now() - timedelta(days=kernel.config.webhook_log_days)
-    while await store.remove_old(db, ended, min(ended, clock.now() - KEPT_IN_ANY_CASE)):
+    all_of = min(ended - LONGEST_TRIED, clock.now() - KEPT_IN_ANY_CASE)
+    while await store.remove_old(db, ended, all_of):
         pass
     await _take_up(db)
     if await store.has_rows(db):
         await enqueue_tidying()
+
+
+@asynccontextmanager
+async def looking_after(kernel: Kernel) -> AsyncIterator[None]:
+    """Has the job enqueued wherever there are deliveries, while the service runs."""
+    looking = asyncio.create_task(_look_after(kernel))
+    try:
+        yield
+    finally:
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+
+
+async def _look_after(kernel: Kernel) -> None:
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            if await store.has_rows(kernel.db.connection()):
+                await enqueue_tidying()
+        except KernelError as exc:
+            _log.warning("webhooks_look_failed", reason=type(exc).__name__)  # and is made again
 
 
 async def _take_up(db: EntityStore) -> None:
