@@ -223,7 +223,6 @@ async def remembered(twins: Twins, person: Any, path: str) -> None:
     raise AssertionError("the other process never learned of the role")
 
 
-
 @pytest.mark.acceptance("AZ4")
 async def test_a_right_that_ended_in_another_process_a_moment_ago_changes_nothing_more(twins: Twins) -> None:
     db = twins.service.db
