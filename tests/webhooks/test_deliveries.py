@@ -153,6 +153,30 @@ async def test_410_disables_the_webhook_at_once_and_what_it_misses_can_be_replay
     assert await webhooks.replay_failed(service.db, hook["id"], since=since) == 0
 
 
+async def test_what_waits_is_tried_at_once_when_somebody_says_so_and_only_once(small_service: Service):
+    service = small_service
+    hook = await create_webhook(service.db, "w1", url=URL, events=["*"])
+    service.receivers.answers(DOWN)
+    since = clock.now()
+    for number in range(3):
+        await trigger_webhook_event(service.db, "w1", event=EVENT, data={"n": number})
+    await webhooks.test_webhook(service.db, hook["id"])
+    await service.drain()
+    tried = len(service.receivers.orders)
+    first, *_ = rows = [row for row in await service.deliveries(hook["id"]) if row["event"] == EVENT]
+    assert [row["status"] for row in rows] == ["pending"] * 3
+    service.receivers.answers(Answer("delivered", 200))
+    await webhooks.replay_delivery(service.db, first["id"])
+    with pytest.raises(WebhookConflict, match="being tried now"):
+        await webhooks.replay_delivery(service.db, first["id"])
+    assert await webhooks.replay_failed(service.db, hook["id"], since=since) == 2, "tests are not sent again"
+    assert await webhooks.replay_failed(service.db, hook["id"], since=since) == 0
+    await service.drain()
+    await service.advance(WAITS[0] * 2)
+    assert len(service.receivers.orders) == tried + 3
+    assert {row["status"] for row in await service.deliveries(hook["id"]) if row["event"] == EVENT} == {"delivered"}
+
+
 async def test_a_webhook_that_fails_for_five_days_is_disabled_and_one_success_begins_anew(small_service: Service):
     service = small_service
     hook = await create_webhook(service.db, "w1", url=URL, events=["*"])

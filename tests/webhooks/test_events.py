@@ -11,8 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from app_kernel import ServiceConfig, create_service
-from app_kernel.core.errors import ConfigurationError, InvalidWebhook
+from app_kernel import FEATURES, ServiceConfig, create_service, webhooks
+from app_kernel.core.errors import ConfigurationError, InvalidWebhook, WebhookError
+from app_kernel.testing import kernel_client
 from app_kernel.webhooks import create_webhook, trigger_webhook_event
 from app_kernel.webhooks.bodies import LARGEST_BODY, make_body
 from app_kernel.webhooks.event_names import check_patterns, listens
@@ -167,3 +168,23 @@ async def test_events_and_jobs_in_redis_take_the_same_way(monkeypatch, redis_url
         await service.drain()
         assert service.receivers.ids() == [event_id]
         assert [row["status"] for row in await service.deliveries(hook["id"])] == ["delivered"]
+
+
+async def test_a_service_that_was_made_without_webhooks_takes_none(database: str):
+    features = [each for each in FEATURES if each is not webhooks.create_feature]
+    config = ServiceConfig(jwt_secret=SECRET, database_name="sqlite://:memory:")
+    async with kernel_client(create_service("mute", config=config, features=features), database=database) as client:
+        for call in (
+            create_webhook(client.db, "w1", url="https://example.com/hook", events=["*"]),
+            trigger_webhook_event(client.db, "w1", event="a.b"),
+        ):
+            with pytest.raises(WebhookError, match=r"no feature webhooks: .* FEATURES has it"):
+                await call
+
+
+def test_a_receiver_without_a_secret_and_a_parsed_body_are_mistakes_that_are_named():
+    for none in (None, [], ""):
+        with pytest.raises(InvalidWebhook, match="secret"):
+            webhooks.require_webhook(none)
+    with pytest.raises(TypeError, match="the body as it came"):
+        webhooks.verify_webhook("whsec_" + "a" * 44, {}, {"type": "parsed"})

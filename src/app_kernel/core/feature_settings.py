@@ -57,7 +57,7 @@ class FeatureSettings(BaseModel):
 
     webhook_allow_private: bool = Field(
         default=False,
-        description="Lets webhooks go to private, loopback and link-local addresses, as in development.",
+        description="Lets webhooks go to private and local addresses, and by http: for development.",
     )
     webhook_timeout_seconds: Annotated[float, Field(gt=0, le=120)] = Field(
         default=15, description="Seconds that a receiver of a webhook may take to answer."

@@ -1,7 +1,7 @@
 """Looking at deliveries, and sending again what did not arrive."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias, get_args
 
 from app_kernel.core import clock
@@ -17,6 +17,8 @@ from app_kernel.webhooks.tasks import courier_of, record
 MOST_LISTED = 200
 MOST_REPLAYED = 1000
 """Deliveries of one `replay_failed`."""
+SOON = 1.0
+"""Seconds before it is due from which a delivery counts as being tried."""
 _PAGE = 100
 TEST_EVENT = "webhook.test"
 
@@ -62,14 +64,14 @@ async def get_delivery(db: EntityStore, delivery_id: str) -> Row | None:
 async def replay_delivery(db: EntityStore, delivery_id: str) -> Row:
     """Sends an event once more to the webhook that it was for, with the same webhook-id and all attempts anew.
 
-    Raises DeliveryNotFound, and WebhookConflict for one that is still being tried, whose webhook is disabled or
-    deleted, or whose event is no longer kept.
+    One that waits for its next attempt is tried now. Raises DeliveryNotFound, and WebhookConflict for one whose attempt
+    is due or under way, whose webhook is disabled or deleted, or whose event is no longer kept.
     """
     row = await store.get_delivery(db, delivery_id)
     if row is None:
         raise DeliveryNotFound
-    if row["status"] == "pending":
-        raise WebhookConflict("This delivery is still being tried.")
+    if row["status"] == "pending" and not _waits(row):
+        raise WebhookConflict("This delivery is being tried now.")
     webhook = await store.get_webhook(db, row["webhook_id"])
     if webhook is None:
         raise WebhookConflict("The webhook of this delivery was deleted.")
@@ -85,8 +87,9 @@ async def replay_delivery(db: EntityStore, delivery_id: str) -> Row:
 
 
 async def replay_failed(db: EntityStore, webhook_id: str, *, since: datetime | str, limit: int = MOST_REPLAYED) -> int:
-    """Sends again what is dead or was skipped of the events since an instant, the oldest first; how many.
+    """Sends again what is dead, was skipped or waits of the events since an instant, the oldest first; how many.
 
+    Deliveries of `webhook.test` are left out.
     `since` is an aware datetime or ISO 8601 text with an offset. At most `limit` (1 to 1000) at a time: a smaller
     answer says that there are no more. Raises WebhookNotFound, WebhookConflict for a disabled webhook, InvalidWebhook.
     """
@@ -96,7 +99,8 @@ async def replay_failed(db: EntityStore, webhook_id: str, *, since: datetime | s
     await require_active(db, webhook_id)
     replayed, after = 0, ""
     while replayed < limit:
-        rows = await store.list_undelivered(db, webhook_id, start, after, min(_PAGE, limit - replayed))
+        page = min(_PAGE, limit - replayed)
+        rows = await store.list_undelivered(db, webhook_id, start, after, page, waiting_at=_soon(), but=TEST_EVENT)
         if not rows:
             break
         after = rows[-1]["id"]
@@ -122,6 +126,15 @@ async def test_webhook(db: EntityStore, webhook_id: str) -> Row:
         (delivery,) = await store.insert_deliveries(db, [delivery_of(webhook, event_id, body)])
     answer = await courier_of(current_kernel()).attempt(webhook, event)
     return shown(await record(db, webhook, delivery, answer, retries=False) or delivery)
+
+
+def _soon() -> datetime:
+    return clock.now() + timedelta(seconds=SOON)
+
+
+def _waits(delivery: Mapping[str, Any]) -> bool:
+    """Whether the next attempt is not due yet; the second of two who replay at once finds that it is."""
+    return delivery["next_at"] is not None and delivery["next_at"] > _soon()
 
 
 async def _began_again(db: EntityStore, row: Row) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from starlette.requests import Request
 
-from app_kernel.core.errors import InvalidSignature
+from app_kernel.core.errors import InvalidSignature, InvalidWebhook
 from app_kernel.core.policies import makes_dependency
 from app_kernel.webhooks.signing import key_of
 from app_kernel.webhooks.verification import TOLERANCE, Secrets, WebhookEvent, verify_webhook
@@ -40,7 +40,9 @@ def require_webhook(secrets: Secrets | SecretsOf, *, tolerance: int = TOLERANCE)
     InvalidWebhook at once for a secret that is none.
     """
     if not callable(secrets):
-        secrets = [secrets] if isinstance(secrets, str) else list(secrets)
+        secrets = [secrets] if isinstance(secrets, str) else list(secrets or ())
+        if not secrets:
+            raise InvalidWebhook("require_webhook() needs a secret, `whsec_...`, or a function that finds one.")
         for secret in secrets:
             key_of(secret)
     return WebhookReceiver(secrets, tolerance)

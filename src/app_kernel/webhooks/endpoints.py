@@ -13,7 +13,7 @@ from app_kernel.encryption import key_ring
 from app_kernel.webhooks import store
 from app_kernel.webhooks.closed import closed_among
 from app_kernel.webhooks.event_names import check_patterns
-from app_kernel.webhooks.events import check_workspace
+from app_kernel.webhooks.events import check_feature, check_workspace
 from app_kernel.webhooks.health import disabled, tell
 from app_kernel.webhooks.sealing import seal_secret
 from app_kernel.webhooks.signing import key_of, make_secret
@@ -53,6 +53,7 @@ async def create_webhook(
     bound to another workspace, and NoRunningKernel outside of a running service.
     """
     kernel = current_kernel()
+    check_feature()
     secret = make_secret() if secret is None else secret
     key_of(secret)
     check_url(url, **url_rules(kernel.config))

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from typing import Any, TypeGuard
 
 from app_kernel.core import clock
-from app_kernel.core.errors import InvalidWebhook
+from app_kernel.core.current import current_kernel
+from app_kernel.core.errors import AmbiguousKernel, InvalidWebhook, NoRunningKernel, WebhookError
 from app_kernel.core.events import EntityChanged
+from app_kernel.core.feature import left_out
 from app_kernel.core.outbox import Message, Recorder
 from app_kernel.core.ports import EntityStore
 from app_kernel.webhooks import store
@@ -27,11 +29,22 @@ async def trigger_webhook_event(db: EntityStore, workspace_id: str | None, *, ev
     Inside `async with db.transaction()` it leaves exactly if that commits; outside it is a commit of its own. Nothing
     is sent before it returns. `data` is JSON of at most 256 KB; dates, decimals and UUIDs become text. Without a
     `workspace_id` only the webhooks of the whole service are told. Raises InvalidWebhook, and OutsideWorkspace for a
-    handle that is bound to another workspace.
+    handle that is bound to another workspace. WebhookError in a service that was made without webhooks.
     """
+    check_feature()
     message = make_message(check_workspace(workspace_id), check_event_name(event), data)
     await store.tables_in(db, workspace_id).send_messages([message])
     return message.id
+
+
+def check_feature() -> None:
+    """Raises WebhookError in a service without the feature: what is written there, nobody would ever send."""
+    try:
+        kernel = current_kernel()
+    except (NoRunningKernel, AmbiguousKernel):
+        return
+    if kernel.running and not any(feature.name == "webhooks" for feature in kernel.features):
+        raise WebhookError(left_out("webhooks"))
 
 
 def make_message(workspace_id: str | None, event: str, data: Any, at: str | None = None) -> Message:

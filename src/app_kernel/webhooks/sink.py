@@ -6,6 +6,7 @@ from typing import Any
 
 from app_kernel.core import clock
 from app_kernel.core.current import current_kernel
+from app_kernel.core.errors import NoRunningKernel, Unavailable
 from app_kernel.core.outbox import Message
 from app_kernel.core.ports import EntityStore, JobQueue
 from app_kernel.webhooks import store
@@ -78,7 +79,11 @@ async def enqueue(deliveries: Iterable[Mapping[str, Any]]) -> None:
     payloads = [payload_of(delivery) for delivery in deliveries]
     jobs = current_kernel().port(JobQueue)  # type: ignore[type-abstract]  # a port is asked for by its protocol
     for start in range(0, len(payloads), _JOBS_AT_ONCE):
-        await jobs.enqueue_many(DELIVER, payloads[start : start + _JOBS_AT_ONCE])
+        try:
+            await jobs.enqueue_many(DELIVER, payloads[start : start + _JOBS_AT_ONCE])
+        except NoRunningKernel as exc:
+            # The service is stopping, which says nothing against the message: the next one takes it.
+            raise Unavailable("The job queue has ended with its service.") from exc
 
 
 async def enqueue_tidying() -> None:

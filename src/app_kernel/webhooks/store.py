@@ -134,12 +134,17 @@ async def list_deliveries(
     return await tables_of(db).find_entities(DELIVERIES, clause, params, order_by="[id] DESC", limit=limit)
 
 
-async def list_undelivered(db: EntityStore, webhook_id: str, since: datetime, after: str, limit: int) -> list[Row]:
-    """Deliveries of events since an instant that are dead or were skipped, the oldest first."""
-    clause = "[webhook_id] = ? AND [status] IN ('dead', 'skipped') AND [triggered_at] >= ? AND [id] > ?"
-    return await tables_of(db).find_entities(
-        DELIVERIES, clause, (webhook_id, since, after), order_by="[id]", limit=limit
-    )
+async def list_undelivered(
+    db: EntityStore, webhook_id: str, since: datetime, after: str, limit: int, *, waiting_at: datetime, but: str
+) -> list[Row]:
+    """Deliveries of events since an instant that are dead, were skipped or are to be tried after `waiting_at`.
+
+    The oldest first, without those of the event `but`.
+    """
+    open_ones = "([status] IN ('dead', 'skipped') OR ([status] = 'pending' AND [next_at] > ?))"
+    clause = f"[webhook_id] = ? AND {open_ones} AND [event] <> ? AND [triggered_at] >= ? AND [id] > ?"
+    params = (webhook_id, waiting_at, but, since, after)
+    return await tables_of(db).find_entities(DELIVERIES, clause, params, order_by="[id]", limit=limit)
 
 
 async def list_overdue(db: EntityStore, before: datetime, limit: int) -> list[Row]:

@@ -58,6 +58,8 @@ def verify_webhook(
     InvalidWebhook for a secret that is none, and for a signed body that is no JSON.
     """
     keys = [key_of(secret) for secret in ([secrets] if isinstance(secrets, str) else secrets)]
+    if not isinstance(body, str | bytes | bytearray | memoryview):
+        raise TypeError("verify_webhook() takes the body as it came, as bytes or text, not what was parsed of it.")
     raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
     found = _fields(headers)
     event_id, timestamp = found[ID], found[TIMESTAMP]

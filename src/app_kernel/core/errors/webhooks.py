@@ -15,7 +15,7 @@ class InvalidWebhook(WebhookError, ValueError):
 
 
 class WebhookAddressRefused(InvalidWebhook):
-    """Webhooks are not sent to this address."""
+    """Webhooks go to public addresses only; WEBHOOK_ALLOW_PRIVATE=true opens the others, as for development."""
 
 
 class WebhookKeyMissing(WebhookError):
