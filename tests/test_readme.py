@@ -3,11 +3,11 @@
 import ast
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import zygote
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -31,15 +31,7 @@ def test_a_block_of_the_documentation_runs(source: str, tmp_path: Path) -> None:
     providers = ("GOOGLE", "GITHUB", "WORK")
     clients = {f"{name}_CLIENT_{part}": "invented" for name in providers for part in ("ID", "SECRET")}
     environment = {"PATH": os.environ["PATH"], "JWT_SECRET": "a-secret-for-the-documentation-of-32-bytes", **clients}
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = zygote.run("block", [], cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

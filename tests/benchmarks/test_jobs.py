@@ -5,13 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import harness, p6_jobs, p7_latency, peer_environment, report
+from benchmarks import harness, job_sides, p6_jobs, p7_latency, peer_environment, report
 from benchmarks.job_board import Board
 from benchmarks.job_sides import Side, workers
 from benchmarks.settings import Settings
+from tests.faults.figures import SOAK
 
 TINY = Settings(rounds=1, jobs=240, jobs_one_by_one=20, pings=10, quick=True)
 OWN = ("taskiq", "arq")
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers with an environment of their own are installed and measured in the long run; here their absence is."""
+
+    def fail(peer: str) -> str:
+        raise harness.BenchError(f"{peer} is left out of a short run")
+
+    if not SOAK:
+        monkeypatch.setattr(job_sides, "python_of", fail)
 
 
 @pytest.fixture
@@ -62,6 +74,7 @@ def test_a_peer_that_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatc
         peer_environment.python_of("arq")
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_every_side_enqueues_and_drains_and_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(p6_jobs, "DRAINS", ((2, 10),))
@@ -100,6 +113,7 @@ def test_each_figure_is_held_against_its_goal() -> None:
     assert "| kernel, SQLite | 81 |" in report.markdown([group], {})
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_the_time_from_enqueue_to_handler_is_measured_on_every_side() -> None:
     group = p7_latency.run(TINY)

@@ -6,6 +6,7 @@ from app_kernel.core.errors import SchemaLimit
 from app_kernel.db.schema import Schema
 from app_kernel.db.store import Store
 from app_kernel.db.transactions import scope_outside
+from tests.faults.figures import figure
 
 
 def limited(db, **limits):
@@ -61,8 +62,9 @@ async def test_an_entity_with_hundreds_of_fields_is_kept(db):
 
 
 @pytest.mark.acceptance("DB1")
-async def test_reading_ten_thousand_names_makes_nothing_and_keeps_little(db):
-    for number in range(10_000):
+@pytest.mark.soak
+async def test_reading_thousands_of_names_makes_nothing_and_keeps_little(db):
+    for number in range(figure(short=2_000, long=10_000)):
         assert await db.get_entity(f"nothing{number}", "a") is None
     assert await db.execute("SELECT [entity] FROM [kernel_catalog]") == []
     assert len(db._outside.schema._tables) <= 20_000

@@ -103,7 +103,7 @@ async def test_no_route_of_the_kernel_lets_a_workspace_reach_another_one():
 @pytest.mark.acceptance("AZ1")
 @pytest.mark.acceptance("AZ2")
 async def test_it_is_the_same_on_postgresql(postgres_url):
-    callers = ("viewer", "owner", "other_owner")
+    callers = ("owner", "other_owner")
     async with fresh_schema(postgres_url) as database:
         report = await assert_tenant_isolation(
             kernel_app(), seed=seed, kernel_routes=True, roles=callers, database=database
