@@ -3,6 +3,7 @@
 from app_kernel import (
     actor,
     api_keys,
+    audit,
     auth,
     cache,
     cors,
@@ -11,6 +12,7 @@ from app_kernel import (
     idempotency,
     jobs,
     mail,
+    metering,
     metrics,
     oauth,
     outbox,
@@ -20,12 +22,15 @@ from app_kernel import (
     request_log,
     saas,
     security_headers,
+    stats,
+    tracing,
     webhooks,
 )
 from app_kernel.core.feature import FeatureFactory
 
 FEATURES: tuple[FeatureFactory, ...] = (
     request_log.create_feature,
+    tracing.create_feature,
     security_headers.create_feature,
     cors.create_feature,
     problems.create_feature,
@@ -45,6 +50,9 @@ FEATURES: tuple[FeatureFactory, ...] = (
     saas.create_feature,
     flags.create_feature,
     webhooks.create_feature,
+    metering.create_feature,
+    audit.create_feature,
+    stats.create_feature,
     health.create_feature,
     metrics.create_feature,
 )

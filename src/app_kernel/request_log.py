@@ -77,7 +77,16 @@ class RequestLog:
                 _write_line("request", scope, context, seconds, route=route, status=status, bytes=exchange.bytes_sent)
             if self._has_listeners:
                 finished = RequestFinished(
-                    scope["method"], route, scope["path"], status, seconds, context.actor_id, exchange.request_id
+                    scope["method"],
+                    route,
+                    scope["path"],
+                    status,
+                    seconds,
+                    context.actor_id,
+                    exchange.request_id,
+                    context.workspace_id,
+                    context.api_key_id,
+                    context.traceparent,
                 )
                 await self._kernel.emit(finished)
 

@@ -228,6 +228,7 @@ NO_ROWS = {
     "ensure_index": "the schema is everybody's",
     "ensure_tables": "the schema is everybody's",
     "send_messages": "the outbox belongs to the kernel's features",
+    "add_recorder": "a switch for the whole database, which reads and writes nothing",
     "in_workspace": "has a test of its own",
     "transaction": "every attack runs inside of one too",
     "workspace_id": "says what the handle is bound to",

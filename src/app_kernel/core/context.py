@@ -17,8 +17,8 @@ class Context:
     """
 
     __slots__ = (
-        "actor_id", "address", "api_key_id", "auth_error", "auth_failure", "job_id", "kernel", "request_id",
-        "traceparent", "user", "workspace_id",
+        "actor_id", "address", "api_key_id", "auth_error", "auth_failure", "command", "job_id", "kernel", "request_id",
+        "span", "traceparent", "user", "workspace_id",
     )  # fmt: skip
 
     def __init__(
@@ -31,6 +31,7 @@ class Context:
         workspace_id: str | None = None,
         traceparent: str | None = None,
         job_id: str | None = None,
+        command: str | None = None,
     ) -> None:
         self.kernel = kernel
         """The kernel that serves this request or job; None outside of both."""
@@ -44,6 +45,10 @@ class Context:
         """The trace that the request or job is a part of, as W3C Trace Context spells it; None without one."""
         self.job_id = job_id
         """The running job; None in a request."""
+        self.command = command
+        """The command of a terminal that runs, such as `users create`; None elsewhere."""
+        self.span: Any = None
+        """The OpenTelemetry span that encloses what runs now; None where nothing is traced."""
         self.api_key_id: str | None = None
         """The API key that the request came with, once a route has accepted it."""
         self.user: UserIdentity | None = None
@@ -95,6 +100,12 @@ def request_id() -> str | None:
     return context.request_id if context is not None else None
 
 
+def trace_id() -> str | None:
+    """The id of the trace that the running request or job is a part of: 32 hexadecimal digits, or None."""
+    context = _context.get()
+    return context.traceparent[3:35] if context is not None and context.traceparent is not None else None
+
+
 @contextmanager
 def acting_as(user_id: str | None, workspace_id: str | None = None) -> Iterator[None]:
     """Sets the actor in scripts and start-up code: rows saved inside carry `user_id` as created_by and updated_by."""
@@ -107,6 +118,9 @@ def acting_as(user_id: str | None, workspace_id: str | None = None) -> Iterator[
         workspace_id=workspace_id,
         traceparent=outer.traceparent,
         job_id=outer.job_id,
+        command=outer.command,
     )
+    inner.api_key_id = outer.api_key_id
+    inner.span = outer.span
     with in_context(inner):
         yield

@@ -20,6 +20,12 @@ class RequestFinished:
     """Seconds from the first byte of the request to the last byte of the answer."""
     user_id: str | None
     request_id: str
+    workspace_id: str | None = None
+    """The workspace that the request was made in, as a route has verified it."""
+    api_key_id: str | None = None
+    """The API key that it came with, once a route has accepted it."""
+    traceparent: str | None = None
+    """The trace that it was a part of (W3C Trace Context); None for one that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,13 @@ class EntityChanged:
     address: str | None
     """The client's address."""
     workspace_id: str | None
+    api_key_id: str | None = None
+    """The API key that the request came with."""
+    job_id: str | None = None
+    """The job that made the change."""
+    command: str | None = None
+    """The command of a terminal that made the change."""
+    traceparent: str | None = None
 
     @property
     def changes(self) -> dict[str, list[Any]]:

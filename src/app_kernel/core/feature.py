@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.types import ASGIApp, Scope
 
 from app_kernel.core.jobs import Task
-from app_kernel.core.outbox import Recorder, Sink
+from app_kernel.core.outbox import EventRecorder, Recorder, Sink
 from app_kernel.core.tables import Table
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class Feature:
     """For user tokens; at most one feature may contribute it."""
     recorders: tuple[Recorder, ...] = ()
     """From a change to outbox messages, inside the change's transaction."""
+    event_recorders: Mapping[type, EventRecorder] = field(default_factory=dict)
+    """By event type: from an event to outbox messages, with the transaction that is open when it is emitted."""
     listeners: Mapping[type, Listener] = field(default_factory=dict)
     """By event type. A listener that fails is logged and counted, and harms nobody else."""
     tasks: Mapping[str, Task | Callable[..., Any]] = field(default_factory=dict)

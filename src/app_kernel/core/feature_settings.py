@@ -70,6 +70,46 @@ class FeatureSettings(BaseModel):
         default=30, description="Days for which events of webhooks and their deliveries are kept."
     )
 
+    audit_enabled: bool = Field(
+        default=True, description="Records who changed what in the admin database, in the same commit as the change."
+    )
+    audit_exclude: list[str] = Field(
+        default=[], description="Entities whose changes are not audited, such as caches that an application keeps."
+    )
+    audit_redact: list[str] = Field(
+        default=[],
+        description="Fields whose values are never audited, as `field` or `entity.field`, besides those whose names "
+        "say that they hold a secret.",
+    )
+    audit_retention_days: Annotated[int, Field(gt=0, le=36500)] | None = Field(
+        default=None, description="Days for which audit entries are kept; for ever if unset."
+    )
+    metering_enabled: bool = Field(
+        default=True, description="Counts requests and custom metrics by workspace, user and period."
+    )
+    metering_detail_days: Annotated[int, Field(gt=0, le=36500)] = Field(
+        default=400, description="Days for which usage is kept by endpoint and by user in a workspace; totals stay."
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        max_length=500,
+        description="Where traces are sent by OTLP over HTTP, such as `http://localhost:4318`; needs the extra `otel`.",
+    )
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.1,
+        description="Share of requests and jobs that are traced in detail when nobody decided before them; it counts "
+        "only with `otlp_endpoint` or with an OpenTelemetry provider of the application's own.",
+    )
+    trace_slow_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="Duration from which on a request or job is kept in the table `traces`."
+    )
+    traces_kept: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
+        default=10_000, description="Slow and failed requests and jobs that are kept, the latest ones; 0 keeps none."
+    )
+    stats_days: Annotated[int, Field(ge=0, le=3650)] = Field(
+        default=30, description="Days for which figures of requests by route are kept; 0 keeps none."
+    )
+
     cache_entries: Annotated[int, Field(gt=0)] = Field(
         default=10_000,
         description="Values that one process caches in memory at most; the least recently used go first.",

@@ -9,7 +9,7 @@ from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import KernelError, Unavailable
 from app_kernel.core.events import PART_OF_THE_COMMIT
 from app_kernel.core.feature import Authenticator, Feature, Listener
-from app_kernel.core.outbox import ADMIN_TOPICS, Recorder
+from app_kernel.core.outbox import ADMIN_TOPICS, EventRecorder, Recorder
 from app_kernel.core.ports import Database, EntityStore, Memberships
 
 P = TypeVar("P")
@@ -46,6 +46,10 @@ class Kernel:
         for feature in features:
             for event_type, listener in feature.listeners.items():
                 self._listeners[event_type] = (*self._listeners.get(event_type, ()), (feature.name, listener))
+        self._event_recorders: dict[type, tuple[EventRecorder, ...]] = {}
+        for feature in features:
+            for event_type, recorder in feature.event_recorders.items():
+                self._event_recorders[event_type] = (*self._event_recorders.get(event_type, ()), recorder)
         self._ports: dict[type, object] = {}
         for feature in features:
             for port, make in feature.provides.items():
@@ -94,6 +98,8 @@ class Kernel:
         It does not raise, because what the event tells of has happened; only where listeners are a part of the open
         transaction (`PART_OF_THE_COMMIT`) the failure of one is raised, so that nothing is committed by half.
         """
+        if type(event) in self._event_recorders:
+            await self._record(event)
         for feature_name, listener in self._listeners.get(type(event), ()):
             try:
                 result = listener(self, event)
@@ -104,6 +110,18 @@ class Kernel:
                 _log.exception("listener_failed", extra={"feature": feature_name, "event_type": type(event).__name__})
                 if isinstance(event, PART_OF_THE_COMMIT):
                     raise
+
+    async def _record(self, event: object) -> None:
+        """Writes what must leave with the event; inside a transaction a failure is raised, so that both are one."""
+        db = self.db.connection().privileged
+        try:
+            messages = [message for recorder in self._event_recorders[type(event)] for message in recorder(self, event)]
+            await db.send_messages(messages)
+        except Exception:
+            self.listener_failures += 1
+            _log.exception("event_not_recorded", extra={"event_type": type(event).__name__})
+            if self.db.statements.in_transaction:
+                raise
 
 
 def needs_admin_database(features: Iterable[Feature]) -> bool:

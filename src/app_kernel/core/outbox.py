@@ -12,6 +12,7 @@ from app_kernel.core import clock
 
 if TYPE_CHECKING:
     from app_kernel.core.events import EntityChanged
+    from app_kernel.core.kernel import Kernel
     from app_kernel.core.ports import EntityStore
 
 ADMIN_TOPICS = "admin:"
@@ -44,6 +45,9 @@ Recorder: TypeAlias = Callable[["EntityChanged"], Iterable[Message]]
 """`recorder(change)`: the messages that must leave with a change. It runs inside the change's transaction, perhaps in
 another thread and more than once, so it is quick and touches nothing but its argument; one that raises refuses the
 change."""
+
+EventRecorder: TypeAlias = Callable[["Kernel", Any], Iterable[Message]]
+"""`recorder(kernel, event)`: the messages that must leave with what an emitted event tells of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class Database:
 
     def __init__(self, driver: Driver, recorders: Sequence[Recorder] = ()) -> None:
         self._driver = driver
-        self._store = Store(driver, recorders)
+        self._store = Store(driver, list(recorders))
         self._statements = DriverStatements(driver)
 
     @property

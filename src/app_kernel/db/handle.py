@@ -21,7 +21,7 @@ class Handle:
     def __init__(
         self,
         driver: Driver,
-        recorders: Sequence[Recorder],
+        recorders: list[Recorder],
         *,
         outside: Scope | None,
         privileged: bool,
@@ -30,6 +30,7 @@ class Handle:
     ) -> None:
         self._driver = driver
         self._dialect = driver.dialect
+        # One and the same list for all handles of the database, which may grow while it is open.
         self._recorders = recorders
         self._privileged = privileged
         self._workspace = workspace

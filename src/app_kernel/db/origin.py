@@ -25,14 +25,12 @@ LONGEST_KEY = 500
 class Origin:
     """The part of a change that does not depend on the row."""
 
-    __slots__ = ("actor", "address", "comment", "has_messages", "recorders", "request_id", "workspace_id")
+    __slots__ = ("actor", "comment", "context", "has_messages", "recorders")
 
     def __init__(self, recorders: Sequence[Recorder], comment: str | None = None) -> None:
         context = current_context()
         self.actor = context.actor_id
-        self.request_id = context.request_id
-        self.address = context.address
-        self.workspace_id = context.workspace_id
+        self.context = context
         self.comment = comment
         self.recorders = recorders
         self.has_messages = False
@@ -64,6 +62,7 @@ class Origin:
         after: Mapping[str, Any] | None,
     ) -> list[Message]:
         """The same, where the rows are dicts already."""
+        context = self.context
         change = EntityChanged(
             entity=table.name,
             id=id,
@@ -74,10 +73,14 @@ class Origin:
             at=at,
             actor_id=self.actor,
             comment=self.comment,
-            request_id=self.request_id,
-            address=self.address,
+            request_id=context.request_id,
+            address=context.address,
             # A handle of one workspace knows better than the context, in a script or job above all.
-            workspace_id=self.workspace_id if table.workspace is None else table.workspace,
+            workspace_id=context.workspace_id if table.workspace is None else table.workspace,
+            api_key_id=context.api_key_id,
+            job_id=context.job_id,
+            command=context.command,
+            traceparent=context.traceparent,
         )
         return [message for recorder in self.recorders for message in recorder(change)]
 

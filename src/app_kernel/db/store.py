@@ -31,7 +31,7 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
     def __init__(
         self,
         driver: Driver,
-        recorders: Sequence[Recorder] = (),
+        recorders: list[Recorder] | None = None,
         *,
         outside: Scope | None = None,
         privileged: bool = False,
@@ -40,7 +40,7 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
     ) -> None:
         super().__init__(
             driver,
-            recorders,
+            [] if recorders is None else recorders,
             outside=outside,
             privileged=privileged,
             workspace=workspace,
@@ -127,6 +127,15 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
             callback()
         else:
             joined.after_commit(callback)
+
+    def add_recorder(self, recorder: Recorder) -> None:
+        """Shows every later change of this database, through whichever handle of this process, to `recorder`.
+
+        It is called inside the change's transaction; what it answers leaves with the commit. Does nothing where it is
+        there already.
+        """
+        if recorder not in self._recorders:
+            self._recorders.append(recorder)
 
     async def send_messages(self, messages: Sequence[Message]) -> None:
         """Puts messages into the outbox, with the open transaction or in one of their own; privileged handles only."""

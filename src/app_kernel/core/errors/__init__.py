@@ -20,6 +20,13 @@ KernelError
 │   ├── InvalidWorkspace 422 (ValueError)
 │   ├── WorkspaceExists 409 · AlreadyMember 409 · LastOwner 409
 │   └── InviteRefused 403
+├── AuditError
+│   ├── InvalidAuditEvent 422 (ValueError)
+│   └── AuditEntryNotFound 404
+├── MeteringError
+│   ├── InvalidUsage 422 (ValueError)
+│   └── QuotaExceeded 402
+├── TraceNotFound 404
 ├── FlagError
 │   ├── InvalidFlag 422 (ValueError)
 │   └── FlagNotFound 404
@@ -100,12 +107,8 @@ from app_kernel.core.errors.accounts import (
     SignupDisabled,
     WeakPassword,
 )
-from app_kernel.core.errors.api_keys import (
-    ApiKeyError,
-    ApiKeyNotFound,
-    InvalidApiKeyRequest,
-    MissingScope,
-)
+from app_kernel.core.errors.api_keys import ApiKeyError, ApiKeyNotFound, InvalidApiKeyRequest, MissingScope
+from app_kernel.core.errors.audit import AuditEntryNotFound, AuditError, InvalidAuditEvent
 from app_kernel.core.errors.base import (
     AmbiguousKernel,
     ConfigurationError,
@@ -115,16 +118,8 @@ from app_kernel.core.errors.base import (
     SealBroken,
     ServerBusy,
 )
-from app_kernel.core.errors.cache import (
-    CacheError,
-    InvalidCacheKey,
-    UncacheableValue,
-)
-from app_kernel.core.errors.flags import (
-    FlagError,
-    FlagNotFound,
-    InvalidFlag,
-)
+from app_kernel.core.errors.cache import CacheError, InvalidCacheKey, UncacheableValue
+from app_kernel.core.errors.flags import FlagError, FlagNotFound, InvalidFlag
 from app_kernel.core.errors.idempotency import (
     AnswerNotKept,
     IdempotencyError,
@@ -133,20 +128,9 @@ from app_kernel.core.errors.idempotency import (
     OutcomeUnknown,
     RequestInProgress,
 )
-from app_kernel.core.errors.jobs import (
-    InvalidJob,
-    JobConflict,
-    JobError,
-    JobNotFound,
-    QueueUnavailable,
-    UnknownTask,
-)
-from app_kernel.core.errors.mail import (
-    AddressUnknown,
-    MailError,
-    MailNotConfigured,
-    UndeliverableMail,
-)
+from app_kernel.core.errors.jobs import InvalidJob, JobConflict, JobError, JobNotFound, QueueUnavailable, UnknownTask
+from app_kernel.core.errors.mail import AddressUnknown, MailError, MailNotConfigured, UndeliverableMail
+from app_kernel.core.errors.metering import InvalidUsage, MeteringError, QuotaExceeded
 from app_kernel.core.errors.oauth import (
     AlreadyLinked,
     LastSignInMethod,
@@ -187,6 +171,7 @@ from app_kernel.core.errors.store import (
     UnsupportedValue,
     VersionConflict,
 )
+from app_kernel.core.errors.tracing import TraceNotFound
 from app_kernel.core.errors.webhooks import (
     DeliveryNotFound,
     InvalidSignature,
@@ -224,6 +209,8 @@ __all__ = [
     "AnswerNotKept",
     "ApiKeyError",
     "ApiKeyNotFound",
+    "AuditEntryNotFound",
+    "AuditError",
     "CacheError",
     "ConfigurationError",
     "ConnectTimeout",
@@ -240,6 +227,7 @@ __all__ = [
     "IdempotencyError",
     "IdempotencyKeyReused",
     "InvalidApiKeyRequest",
+    "InvalidAuditEvent",
     "InvalidCacheKey",
     "InvalidDatabaseUrl",
     "InvalidEmail",
@@ -251,6 +239,7 @@ __all__ = [
     "InvalidQuery",
     "InvalidSignature",
     "InvalidToken",
+    "InvalidUsage",
     "InvalidUsername",
     "InvalidWebhook",
     "InvalidWorkspace",
@@ -266,6 +255,7 @@ __all__ = [
     "MailError",
     "MailNotConfigured",
     "MemberNotFound",
+    "MeteringError",
     "MissingScope",
     "MissingValue",
     "NoRunningKernel",
@@ -278,6 +268,7 @@ __all__ = [
     "ProviderUnavailable",
     "QueryTimeout",
     "QueueUnavailable",
+    "QuotaExceeded",
     "RateLimited",
     "RequestInProgress",
     "ReservedField",
@@ -293,6 +284,7 @@ __all__ = [
     "StorageReadOnly",
     "StoreError",
     "TooManyAttempts",
+    "TraceNotFound",
     "TransactionInOtherTask",
     "TransactionTimeout",
     "Unavailable",

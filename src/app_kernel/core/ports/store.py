@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar, overload
 
 from app_kernel.core.models import HistoryEntry, Instant, M
-from app_kernel.core.outbox import Message
+from app_kernel.core.outbox import Message, Recorder
 from app_kernel.core.tables import Table
 
 T = TypeVar("T")
@@ -52,6 +52,10 @@ class EntityStore(Protocol):
 
     def after_commit(self, callback: Callable[[], object]) -> None:
         """Calls back once the open transaction is committed, never if it is not; at once outside of one."""
+
+    def add_recorder(self, recorder: Recorder) -> None:
+        """Shows every later change of this database, through whichever handle of this process, to `recorder` inside
+        its transaction; does nothing where it is there already."""
 
     async def send_messages(self, messages: Sequence[Message]) -> None:
         """Puts messages into the outbox, with the open transaction; privileged handles only."""

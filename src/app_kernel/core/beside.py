@@ -1,0 +1,79 @@
+"""What requests only note in memory is written beside them, in batches.
+
+A process that is killed loses what was noted since its last write; one that ends writes it.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from app_kernel.core.context import Context, in_context
+from app_kernel.core.kernel import Kernel
+
+COLLECT = 1.0
+"""Seconds for which notes are collected before they are written."""
+LAST_WORDS = 2.0
+"""Seconds that a stopping service gives to the last write."""
+
+_log = logging.getLogger("app_kernel")
+
+
+class Beside:
+    """Calls `write` some time after notes were made, and once more at the end.
+
+    `write` takes what was noted out of memory and writes it; what it cannot write it drops or keeps, as it likes. A
+    failure of any kind is logged as `event`, once until it works again, and never reaches a request.
+    """
+
+    def __init__(
+        self, kernel: Kernel, write: Callable[[], Awaitable[None]], event: str, *, collect: float = COLLECT
+    ) -> None:
+        self._kernel = kernel
+        self._write = write
+        self._event = event
+        self._collect = collect
+        self._wake: asyncio.Event | None = None
+        self._failing = False
+
+    def call(self) -> None:
+        """Something was noted; from the event loop of the service only."""
+        if self._wake is not None:
+            self._wake.set()
+
+    async def flush(self) -> None:
+        """Writes now."""
+        try:
+            # In whichever task this runs: nobody's request, and of two services in one process the right one.
+            with in_context(Context(kernel=self._kernel)):
+                await self._write()
+            self._failing = False
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the requests go on, and so do the next writes
+            # Once, not every second: a read-only database is a way to run a service.
+            if not self._failing:
+                _log.warning(self._event, extra={"error": type(exc).__name__, "reason": str(exc)})
+            self._failing = True
+
+    @asynccontextmanager
+    async def written(self) -> AsyncIterator[None]:
+        """Writes beside the requests while the block runs, and once more at its end."""
+        wake = self._wake = asyncio.Event()
+        wake.set()  # for what was noted before
+        task = asyncio.create_task(self._run(wake))
+        try:
+            yield
+        finally:
+            self._wake = None
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    await self.flush()
+
+    async def _run(self, wake: asyncio.Event) -> None:
+        while True:
+            await wake.wait()
+            await asyncio.sleep(self._collect)
+            wake.clear()
+            await self.flush()
