@@ -4,16 +4,15 @@ A request only notes it in memory. What cannot be written, as on a read-only dat
 request; a process that is killed loses the notes of its last seconds.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from typing import Any
 
 from app_kernel.api_keys import store
 from app_kernel.core import clock
-from app_kernel.core.context import Context, in_context
+from app_kernel.core.beside import Beside
 from app_kernel.core.errors import VersionConflict
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import EntityStore
@@ -21,10 +20,6 @@ from app_kernel.core.ports import EntityStore
 OpenDb = Callable[[], AbstractAsyncContextManager[EntityStore]]
 Row = dict[str, Any]
 
-COLLECT = 1.0
-"""Seconds for which uses are collected before they are written."""
-LAST_WORDS = 2.0
-"""Seconds that a stopping service gives to the last write."""
 BATCH = 100
 CAPACITY = 10_000
 """Keys whose last write is remembered; beyond them the oldest are forgotten first."""
@@ -36,12 +31,12 @@ class LastUses:
     """The uses that one service has not written yet, and hashes that wait to be renewed."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+        self._beside = Beside(kernel, self._write_all, "api_key_uses_not_written", log=_log)
+        self.written = self._beside.written
+        self.flush = self._beside.flush
         self._noted: dict[tuple[OpenDb, str], float] = {}
         self._uses: dict[OpenDb, dict[str, datetime]] = {}
         self._hashes: dict[OpenDb, dict[str, tuple[Row, str]]] = {}
-        self._wake: asyncio.Event | None = None
-        self._failing = False
 
     def note(self, open_db: OpenDb, key_id: str) -> None:
         """Notes that a key was used just now, unless that was noted within the last minute."""
@@ -54,57 +49,25 @@ class LastUses:
             self._noted.pop(next(iter(self._noted)))
         self._noted[place] = now
         self._uses.setdefault(open_db, {})[key_id] = clock.now()
-        self._call()
+        self._beside.call()
 
     def note_hash(self, open_db: OpenDb, row: Row, key_hash: str) -> None:
         """Notes that a key's hash was made with an older secret, and what it is under the current one."""
         self._hashes.setdefault(open_db, {})[row["id"]] = (row, key_hash)
-        self._call()
+        self._beside.call()
 
-    async def flush(self) -> None:
-        """Writes what was noted; what cannot be written is dropped."""
+    async def _write_all(self) -> None:
+        """Writes what was noted; what cannot be written is dropped, and the first reason raised."""
         uses, self._uses = self._uses, {}
         hashes, self._hashes = self._hashes, {}
+        failures: list[Exception] = []
         for open_db in {*uses, *hashes}:
             try:
-                # In whichever task this runs: nobody's request, and of two services in one process the right one.
-                with in_context(Context(kernel=self._kernel)):
-                    await self._write(open_db, uses.get(open_db, {}), hashes.get(open_db, {}))
-                self._failing = False
-            except Exception as exc:  # noqa: BLE001 - whatever it is, the requests go on, and so do the next writes
-                # Once, not every minute: a read-only database is a way to run a service.
-                if not self._failing:
-                    _log.warning("api_key_uses_not_written", extra={"error": type(exc).__name__})
-                self._failing = True
-
-    @asynccontextmanager
-    async def written(self) -> AsyncIterator[None]:
-        """Writes beside the requests while the block runs, and once more at its end."""
-        self._wake = asyncio.Event()
-        if self._uses or self._hashes:
-            self._wake.set()
-        task = asyncio.create_task(self._run(self._wake))
-        try:
-            yield
-        finally:
-            self._wake = None
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS):
-                    await self.flush()
-
-    async def _run(self, wake: asyncio.Event) -> None:
-        while True:
-            await wake.wait()
-            await asyncio.sleep(COLLECT)
-            wake.clear()
-            await self.flush()
-
-    def _call(self) -> None:
-        if self._wake is not None:
-            self._wake.set()
+                await self._write(open_db, uses.get(open_db, {}), hashes.get(open_db, {}))
+            except Exception as exc:  # noqa: BLE001 - one database that takes no writes keeps no other from its own
+                failures.append(exc)
+        if failures:
+            raise failures[0]
 
     @staticmethod
     async def _write(open_db: OpenDb, uses: dict[str, datetime], hashes: dict[str, tuple[Row, str]]) -> None:

@@ -23,23 +23,36 @@ class Beside:
     """Calls `write` some time after notes were made, and once more at the end.
 
     `write` takes what was noted out of memory and writes it; what it cannot write it drops or keeps, as it likes. A
-    failure of any kind is logged as `event`, once until it works again, and never reaches a request.
+    failure of any kind is logged as `event`, once until it works again, and never reaches a request. Two writes are at
+    least `every` seconds apart.
     """
 
     def __init__(
-        self, kernel: Kernel, write: Callable[[], Awaitable[None]], event: str, *, collect: float = COLLECT
+        self,
+        kernel: Kernel,
+        write: Callable[[], Awaitable[None]],
+        event: str,
+        *,
+        log: logging.Logger = _log,
+        collect: float = COLLECT,
+        every: float = 0.0,
     ) -> None:
         self._kernel = kernel
         self._write = write
         self._event = event
+        self._log = log
         self._collect = collect
+        self._every = every
         self._wake: asyncio.Event | None = None
+        self._called_early = False
         self._failing = False
 
     def call(self) -> None:
         """Something was noted; from the event loop of the service only."""
         if self._wake is not None:
             self._wake.set()
+        else:
+            self._called_early = True
 
     async def flush(self) -> None:
         """Writes now."""
@@ -49,17 +62,18 @@ class Beside:
                 await self._write()
             self._failing = False
         except Exception as exc:  # noqa: BLE001 - whatever it is, the requests go on, and so do the next writes
-            # Once, not every second: a read-only database is a way to run a service.
+            # Once, not every time: a read-only database is a way to run a service.
             if not self._failing:
-                _log.warning(self._event, extra={"error": type(exc).__name__, "reason": str(exc)})
+                self._log.warning(self._event, extra={"error": type(exc).__name__, "reason": str(exc)})
             self._failing = True
 
     @asynccontextmanager
     async def written(self) -> AsyncIterator[None]:
         """Writes beside the requests while the block runs, and once more at its end."""
-        wake = self._wake = asyncio.Event()
-        wake.set()  # for what was noted before
-        task = asyncio.create_task(self._run(wake))
+        self._wake = asyncio.Event()
+        if self._called_early:
+            self._wake.set()
+        task = asyncio.create_task(self._run(self._wake))
         try:
             yield
         finally:
@@ -72,8 +86,11 @@ class Beside:
                     await self.flush()
 
     async def _run(self, wake: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        written = -self._every
         while True:
             await wake.wait()
-            await asyncio.sleep(self._collect)
+            await asyncio.sleep(max(self._collect, written + self._every - loop.time()))
             wake.clear()
+            written = loop.time()
             await self.flush()
