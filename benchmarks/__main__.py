@@ -1,4 +1,4 @@
-"""`python -m benchmarks [P1 P2 P3 P4 P5 P6 P7 P9 P10 P11] [--rounds N] [--quick]`: measure, print, keep in results/.
+"""`python -m benchmarks [P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11] [--rounds N] [--quick]`: measure, print, keep in results/.
 
 Only a whole run is kept as latest.md and latest.json: one with groups named is partial, a quick one quick.
 """
@@ -26,6 +26,7 @@ GROUPS = {
     "P5": ("p5_growth:run_on_sqlite", "p5_growth:run_on_postgres"),
     "P6": ("p6_jobs:run",),
     "P7": ("p7_latency:run",),
+    "P8": ("p8_audit:run",),
     "P9": ("p9_logins:run",),
     "P10": ("p10_small:run",),
     "P11": ("p11_start:run",),

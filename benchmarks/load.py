@@ -46,6 +46,7 @@ class Result:
     seconds: float
     per_second: float
     p50_ms: float
+    p95_ms: float
     p99_ms: float
     server_cpu_us: float | None
     client_cpu_share: float
@@ -197,6 +198,7 @@ def _result(state: _Run, elapsed: float, server_cpu: float | None, client_share:
         seconds=elapsed,
         per_second=count / elapsed,
         p50_ms=percentile(milliseconds, 0.50),
+        p95_ms=percentile(milliseconds, 0.95),
         p99_ms=percentile(milliseconds, 0.99),
         server_cpu_us=None if server_cpu is None or not count else server_cpu / count * 1e6,
         client_cpu_share=client_share,

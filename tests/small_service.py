@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from app_kernel import ServiceConfig, create_service
+from app_kernel import FEATURES, ServiceConfig, create_service
+from app_kernel.core.feature import Feature
+from app_kernel.core.kernel import needs_admin_database
 from app_kernel.testing import KernelClient, kernel_client
 
 SECRET = "secret-of-the-small-service-0123456789abcdef"
@@ -22,6 +24,13 @@ def small_app(*routers: APIRouter, **options: Any) -> FastAPI:
     settings = {name: options.pop(name) for name in list(options) if name in ServiceConfig.model_fields}
     config = ServiceConfig(**{"jwt_secret": SECRET, "database_name": "sqlite://:memory:", **settings})
     return create_service("small", routers=routers, config=config, **options)
+
+
+def features_without_admin_database() -> list[Feature]:
+    """The kernel's own features but for those that keep something in the admin database."""
+    config = ServiceConfig(name="small", jwt_secret=SECRET, database_name="sqlite://:memory:")
+    made = [feature for factory in FEATURES if (feature := factory(config)) is not None]
+    return [feature for feature in made if not needs_admin_database([feature])]
 
 
 @asynccontextmanager

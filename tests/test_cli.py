@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import os
 import secrets
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 import pytest
 from typer.testing import CliRunner
 
@@ -27,6 +29,12 @@ def empty_place(tmp_path, monkeypatch):
     for name in list(os.environ):
         if name.startswith(("DATABASE_", "JWT_", "ENVIRONMENT", "SERVICE_")):
             monkeypatch.delenv(name)
+    # As the command does; a service in the same process may have set another level before.
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.WARNING)
+    yield
+    root.setLevel(level)
 
 
 def run(*arguments: str, typed: str = "", status: int = 0) -> str:
@@ -211,4 +219,87 @@ def test_a_server_that_cannot_be_used_is_one_line_without_its_password(settings,
 def test_only_making_an_account_makes_a_database():
     assert "there is no database at" in run("users", "list", status=1)
     assert "there is no database at" in run("users", "deactivate", EMAIL, status=1)
+    assert not Path("data").exists()
+
+
+def outgoing() -> list[tuple[str, str, str]]:
+    """The audit events in the outbox of the default database: app, action, command."""
+
+    async def look() -> list[tuple[str, str, str]]:
+        async with connect("sqlite:///./data/app.db") as db:
+            rows = await db.privileged.execute(
+                "SELECT [body] FROM [kernel_outbox] WHERE [topic] = ? ORDER BY [seq]", ("admin:audit_events",)
+            )
+        bodies = [orjson.loads(row[0]) for row in rows]
+        return [(body["app"], body["action"], body["command"]) for body in bodies]
+
+    return asyncio.run(look())
+
+
+def test_what_a_command_changes_is_recorded_in_the_same_commit(monkeypatch):
+    """EV3: without Redis and without the admin database, which is the service's to reach."""
+    monkeypatch.setenv("SERVICE_NAME", "books")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    monkeypatch.setenv("ADMIN_DB_URL", "postgres://me:secret@127.0.0.1:1/admin")
+    run("users", "create", EMAIL)
+    run("users", "set-role", EMAIL, "auditor")
+    run("users", "deactivate", EMAIL)
+    run("users", "activate", EMAIL)
+    run("users", "set-password", EMAIL)
+    run("users", "list")
+    run("users", "delete", EMAIL)
+    assert outgoing() == [
+        ("books", "auth.registered", "users create"),
+        ("books", "auth.role_changed", "users set-role"),
+        ("books", "auth.deactivated", "users deactivate"),
+        ("books", "auth.activated", "users activate"),
+        ("books", "auth.password_changed", "users set-password"),
+        ("books", "auth.deleted", "users delete"),
+    ]
+
+
+def test_a_command_that_is_refused_records_nothing():
+    run("users", "create", EMAIL)
+    run("users", "create", EMAIL, status=1)
+    assert [action for _, action, _ in outgoing()] == ["auth.registered"]
+
+
+def test_what_was_recorded_for_no_name_is_of_the_service_that_carries_it():
+    """EV3: the first admin is made before the service has run, by a command that cannot know its name."""
+    run("users", "create", EMAIL, "--admin")
+    assert outgoing() == [("", "auth.registered", "users create")]
+
+    async def carried() -> list[Any]:
+        async with serving(Path("data/app.db")) as service:
+            # The service's name is auth_tests, and the command works while it runs.
+            command = [COMMAND, "users", "set-role", EMAIL, "auditor"]
+            done = await asyncio.to_thread(subprocess.run, command, check=False, env={"JWT_SECRET": "x" * 40})
+            assert done.returncode == 0
+            sql = "SELECT [app], [action], [command] FROM [audit_logs] ORDER BY [timestamp]"
+            while len(rows := await service.kernel.admin_store().privileged.execute(sql)) < 2:  # noqa: ASYNC110 - the relay
+                await asyncio.sleep(0.02)
+            return [tuple(row) for row in rows]
+
+    assert asyncio.run(carried()) == [
+        ("auth_tests", "auth.registered", "users create"),
+        ("auth_tests", "auth.role_changed", "users set-role"),
+    ]
+
+
+def test_a_command_does_what_features_do_with_the_change(monkeypatch):
+    monkeypatch.setenv("PERSONAL_WORKSPACES", "true")
+    run("users", "create", EMAIL)
+    assert ("", "workspace.created", "users create") in outgoing()
+    run("users", "delete", EMAIL)
+    assert {(action, command) for _, action, command in outgoing()} >= {
+        ("workspace.deleted", "users delete"),
+        ("auth.deleted", "users delete"),
+    }
+
+
+def test_settings_that_no_service_can_have_are_refused_in_one_line(monkeypatch):
+    monkeypatch.setenv("OAUTH_PROVIDERS", '{"x": {}}')
+    written = run("users", "create", EMAIL, status=2)
+    assert "OAUTH_PROVIDERS" in written
+    assert written.count("\n") == 1
     assert not Path("data").exists()

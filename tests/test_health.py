@@ -12,6 +12,7 @@ from app_kernel.core.kernel import Kernel
 from app_kernel.health import check_components, unready_at_shutdown
 from tests.small_service import events, log_lines, serving
 
+WELL = {"database": "ok", "admin_database": "ok", "outbox": "ok"}
 REASON = "disk /srv/private is full"
 
 
@@ -47,7 +48,7 @@ async def test_a_service_that_works_is_alive_and_ready() -> None:
     assert ready.status_code == 200
     assert ready.json() == {
         "status": "ready",
-        "components": {"database": "ok", "outbox": "ok", "fine": "ok", "silent": "ok", "queue": "ok"},
+        "components": {**WELL, "fine": "ok", "silent": "ok", "queue": "ok"},
     }
 
 
@@ -59,7 +60,7 @@ async def test_a_component_that_is_not_well_is_named_and_nothing_more(
         answer = await client.get("/readyz")
         alive = await client.get("/healthz")
     assert (answer.status_code, alive.status_code) == (503, 200)
-    assert answer.json()["components"] == {"database": "ok", "outbox": "ok", "fine": "ok", "queue": "unavailable"}
+    assert answer.json()["components"] == {**WELL, "fine": "ok", "queue": "unavailable"}
     assert REASON not in answer.text
     assert [line["component"] for line in events(log_lines(capsys), "component_not_ready")] == ["queue"]
 
@@ -87,7 +88,7 @@ async def test_a_database_that_does_not_answer_is_not_ready(monkeypatch: pytest.
         monkeypatch.setattr(client.kernel.db, "ping", ping)
         answer = await client.get("/readyz")
         assert (await client.get("/healthz")).status_code == 200
-    assert answer.json()["components"] == {"database": "unavailable", "outbox": "ok"}
+    assert answer.json()["components"] == {**WELL, "database": "unavailable"}
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -130,6 +131,7 @@ async def test_components_are_asked_all_at_once() -> None:
     async with serving(health_checks=[("one", meet), ("two", meet)]) as client:
         assert await check_components(client.kernel) == {
             "database": True,
+            "admin_database": True,
             "outbox": True,
             "one": True,
             "two": True,

@@ -16,7 +16,7 @@ from app_kernel.core.config import environment_name
 from app_kernel.core.jobs import DEAD_TTL, EnqueueResult, JobFigures, JobView, Status, Task
 from app_kernel.jobs import JobClient, JobContext, JobRegistry, context, payload, registry, upkeep, worker
 from app_kernel.jobs.queues import base
-from app_kernel.metrics import RequestFigures
+from app_kernel.metrics import ServiceFigures
 from app_kernel.testing import ServiceTestJobs
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +66,7 @@ def test_every_setting_of_workers_is_explained() -> None:
 
 
 def test_every_metric_of_jobs_is_explained() -> None:
-    families = {family.name: family.type for family in RequestFigures().registry.collect()}
+    families = {family.name: family.type for family in ServiceFigures().registry.collect()}
     names = [f"{name}_total" if families[name] == "counter" else name for name in families if "_job" in name]
     assert len(names) >= 7
     assert [name for name in names if name not in code(WORKERS)] == []

@@ -16,7 +16,7 @@ from app_kernel.core.errors import KernelError
 from app_kernel.core.tables import Table
 from app_kernel.db import db_connection
 from app_kernel.testing import kernel_client
-from tests.small_service import serving, small_app
+from tests.small_service import features_without_admin_database, serving, small_app
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -101,6 +101,7 @@ async def test_what_is_not_there_says_what_to_do() -> None:
             _ = client.user
         with pytest.raises(KernelError, match="Accounts"):
             await client.log_in_as("ada@example.com")
+    async with serving(router, features=features_without_admin_database()) as client:
         with pytest.raises(KernelError, match="no admin database"):
             _ = client.admin_db
 

@@ -20,7 +20,7 @@ from app_kernel.core import errors, events
 from app_kernel.core.config import environment_name
 from app_kernel.core.identity import OptionalUser
 from app_kernel.core.route_walk import SeenRoute, walk_routes
-from app_kernel.metrics import RequestFigures
+from app_kernel.metrics import ServiceFigures
 
 PAGES = Path(__file__).parent.parent / "docs" / "reference"
 _NOTE = "<!-- Written by `python -m tools.reference`; do not edit. -->\n"
@@ -86,17 +86,42 @@ def render_events() -> str:
         " the transaction, so that what it writes is part of the same commit:"
         " `Feature(name=..., listeners={UserRegistered: on_registered})`, where"
         " `on_registered(kernel, event)` is plain or async. A listener that fails is logged and"
-        " counted, and harms nobody.",
+        " counted, and harms nobody. `SecurityEvent` is told once the change is committed, and never if it is rolled"
+        " back; async listeners of it run in a task then. `Feature(event_recorders={SecurityEvent: record})`, where"
+        " `record(kernel, event)` gives outbox messages, sends them in the change's own commit; where it raises, the"
+        " change is refused. What tells of a refusal alone (`auth.login_failed`, `auth.login_throttled`,"
+        " `auth.csrf_refused`, `oauth.refused`, `api_key.refused`) is told at once and recorded in a commit of its own,"
+        " 30 of a kind from one address and 1000 by one process in a minute at most.",
         "\n".join(parts),
     )
 
 
 def render_metrics() -> str:
     """Every metric that /metrics shows."""
-    families = RequestFigures().registry.collect()
-    rows = ((f"`{family.name}`", family.type, family.documentation) for family in families)
-    introduction = "`GET /metrics` gives these in the text format of Prometheus, by method, route template and status."
-    return _page("Metrics", introduction, _table(("metric", "type", "meaning"), rows))
+    rows = [_metric(collector) for collector in metric_collectors()]
+    introduction = (
+        "`GET /metrics` gives these in the text format of Prometheus. In production it answers the bearer of"
+        " `metrics_token` and admins alone; elsewhere everybody while no token is set. With `uvicorn --workers N` they"
+        " are those of all workers, whichever answers; a process of its own shows `process_*` and `python_info` of"
+        " prometheus_client besides. A histogram has `_bucket`, `_sum` and `_count`. Counters begin anew with the"
+        " server. A gauge is `NaN` while what it tells of does not answer. What to watch is in"
+        " [operations](../operations.md)."
+    )
+    return _page("Metrics", introduction, _table(("metric", "type", "unit", "labels", "meaning"), rows))
+
+
+def metric_collectors() -> list[Any]:
+    """What makes the metrics of a service, in their order; without those of prometheus_client itself."""
+    registry: Any = ServiceFigures().registry
+    return [each for each in registry._collector_to_names if hasattr(each, "_labelnames")]  # noqa: SLF001 - nothing public tells the labels
+
+
+def _metric(collector: Any) -> tuple[str, ...]:
+    (family,) = collector.describe()
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    unit = next((unit for unit in ("seconds", "bytes") if family.name.endswith(unit)), "")
+    labels = ", ".join(f"`{label}`" for label in collector._labelnames)  # noqa: SLF001 - as above
+    return f"`{name}`", family.type, unit, labels, family.documentation
 
 
 def render_commands() -> str:

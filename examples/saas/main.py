@@ -20,12 +20,15 @@ from app_kernel import (
 )
 from app_kernel.db import db_connection
 from app_kernel.flags import flag_enabled
+from app_kernel.metering import require_quota
 from app_kernel.webhooks import WebhookEvent, require_webhook
 
 Viewer = Annotated[Membership, Depends(require_workspace_member)]
 Member = Annotated[Membership, Depends(require_workspace_role("member"))]
 Admin = Annotated[Membership, Depends(require_workspace_role("admin"))]
 Store = Annotated[Any, Depends(db_connection)]
+
+DEPLOYMENTS_A_MONTH = 1000
 
 router = APIRouter(prefix="/workspaces/{workspace_id}", tags=["board"])
 hooks = APIRouter(prefix="/hooks", tags=["hooks"])
@@ -89,8 +92,9 @@ async def delete_project(project: Project, member: Admin, db: Store) -> None:
 
 @router.post("/projects/{project_id}/deployments", status_code=202)
 async def create_deployment(data: DeploymentCreate, project: Project, member: Member, db: Store) -> dict[str, Any]:
-    """Orders a deployment: one commit, so there is never one without its job, nor a job without one."""
+    """Orders a deployment: one commit, so there is never one without its job, nor one beyond what a team may have."""
     async with db.transaction():
+        await require_quota(db, metric="deployments", limit=DEPLOYMENTS_A_MONTH, workspace_id=member.workspace_id)
         deployment = await db.in_workspace(member.workspace_id).save_entity(
             "deployments", {"project_id": project["id"], "version": data.version, "status": "queued"}
         )

@@ -13,12 +13,9 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 from app_kernel.core.clock import timestamp
 from app_kernel.core.context import current_context
 from app_kernel.core.errors import ResponseAborted
+from app_kernel.core.redaction import REDACTED, SECRET_WORDS
 
-REDACTED = "[redacted]"
-
-_SECRET_KEY = re.compile(
-    r"passw|secret|token|authorization|cookie|api[-_]?key|dsn|credential|private[-_]?key", re.IGNORECASE
-)
+_SECRET_KEY = re.compile(SECRET_WORDS, re.IGNORECASE)
 # Bounded and possessive throughout: a text that a client chose must not take longer than its length.
 _SECRET_TEXT = re.compile(
     r"(?P<url>(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,20}+://)[^\s\"'<>?#:@]{0,256}+:(?:[^\s\"'<>?#@]{0,256}+@)++"
@@ -50,8 +47,8 @@ class _Settings:
 def get_logger(name: str = "app") -> FilteringBoundLogger:
     """A structlog logger whose events become JSON lines: `get_logger(__name__).info("widget_made", id=widget["id"])`.
 
-    Each line carries level, timestamp (UTC, ISO 8601), logger, and inside a request or a job its request_id, user_id
-    and job_id.
+    Each line carries level, timestamp (UTC, ISO 8601), logger, and inside a request or a job its request_id, user_id,
+    job_id and trace_id.
     Values under keys such as `password` or `token` are redacted. It may be made before the service is.
     """
     bare = structlog.wrap_logger(
@@ -157,8 +154,15 @@ def _emit(fields: Mapping[str, Any]) -> None:
         line["user_id"] = context.actor_id
     if context.job_id is not None:
         line["job_id"] = context.job_id
+    if context.traceparent is not None:
+        line["trace_id"] = context.traceparent[3:35]
     line.update(_harmless(fields, 0))
     write_line(encode_line(line))
+
+
+def harmless(value: Any) -> Any:
+    """The value as plain JSON data without secrets, as a line of the log has it."""
+    return _harmless(value, 0)
 
 
 def _harmless(value: Any, depth: int) -> Any:

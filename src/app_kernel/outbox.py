@@ -38,7 +38,7 @@ class ServiceOutbox(Outbox):
             return
         sinks = {topic: sink for feature in kernel.features for topic, sink in feature.sinks.items()}
         admin = None if kernel.admin_db is None else kernel.admin_store
-        receivers = Receivers(sinks, admin=admin, redis=kernel.redis)
+        receivers = Receivers(sinks, admin=admin, redis=kernel.redis, app=kernel.name)
         relay = self._relay = Relay(_opened(kernel.db), receivers, report=kernel.emit)
         relay.start()
         try:
@@ -51,8 +51,11 @@ class ServiceOutbox(Outbox):
         db = _opened(self._kernel.db).connection()
         waiting, dead = await list_waiting(db), await count_dead(db)
         unsent, seconds = sum(each.unsent for each in waiting), max((each.seconds for each in waiting), default=0.0)
-        is_active = self._relay is not None and self._relay.active
-        return OutboxFigures(unsent, seconds, dead, is_active, await self._in_streams())
+        return OutboxFigures(unsent, seconds, dead, self.is_active, await self._in_streams())
+
+    @property
+    def is_active(self) -> bool:
+        return self._relay is not None and self._relay.active
 
     async def check(self) -> tuple[bool, str]:
         """Whether messages leave in time; nothing to say where none leave, or when the database is what is away.

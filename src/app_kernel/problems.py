@@ -104,7 +104,7 @@ def problem_response(problem: Problem) -> Response:
 async def answer_problem(request: Request, exc: Exception) -> Response:
     """FastAPI's handler for errors that have an answer of their own; logs those that are the service's fault."""
     if not isinstance(exc, HTTPException) and problem_of(exc).status >= 500:
-        _tell(exc)
+        _tell(exc, request.scope)
     return problem_response(problem_of(exc))
 
 
@@ -141,7 +141,7 @@ class Problems:
             raise ResponseAborted from exc
         exchange = exchange_of(scope)
         if problem.status >= 500 or exchange.status is not None:
-            _tell(exc)
+            _tell(exc, scope)
         if exchange.status is None:
             await problem_response(problem)(scope, receive, send)
         elif not exchange.complete:
@@ -149,9 +149,11 @@ class Problems:
             raise ResponseAborted from exc
 
 
-def _tell(exc: Exception) -> None:
-    """Logs what a request failed of, and notes it for a test that wants to know."""
+def _tell(exc: Exception, scope: Scope) -> None:
+    """Logs what a request failed of, and notes it for whoever wants to know."""
     _log.error("request_failed", error=type(exc).__name__, exc_info=exc)
+    if scope["type"] == "http":
+        exchange_of(scope).error = type(exc).__name__
     noted = failures.get()
     if noted is not None:
         noted.append(exc)

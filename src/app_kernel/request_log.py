@@ -30,8 +30,10 @@ CLIENT_CLOSED = 499
 
 _wanted_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 _line_end = re.compile(rb"[\r\n\0]").search
-_trace = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
-"""W3C Trace Context, 3.2."""
+_trace = re.compile(
+    rb"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(-.*)?", re.DOTALL
+).fullmatch
+"""W3C Trace Context, 3.2 and 4.3: of a later version, the fields of this one, and whatever follows them."""
 
 Header = tuple[bytes, bytes]
 
@@ -87,6 +89,7 @@ class RequestLog:
                     context.workspace_id,
                     context.api_key_id,
                     context.traceparent,
+                    exchange.error,
                 )
                 await self._kernel.emit(finished)
 
@@ -107,12 +110,21 @@ class RequestLog:
             kernel=self._kernel,
             request_id=request_id,
             address=self._client_address.find(scope),
-            traceparent=trace.decode() if trace is not None and _trace(trace) else None,
+            traceparent=None if trace is None else read_traceparent(scope),
         )
         enter_context(context)
         # A dependency may have left one open in the task of an in-process client, whose next request this is.
         enter_transaction(None)
         return context
+
+
+def read_traceparent(scope: Scope) -> str | None:
+    """The trace that the caller's request is a part of, in the spelling of version 00; None where it is malformed."""
+    given = [value for name, value in scope["headers"] if name == b"traceparent"]
+    found = _trace(given[0]) if len(given) == 1 else None
+    if found is None or (found[1] == b"00" and found[3] is not None):
+        return None
+    return f"00-{found[2].decode()}"
 
 
 def _write_line(event: str, scope: Scope, context: Context, seconds: float, **answer: Any) -> None:
@@ -123,6 +135,7 @@ def _write_line(event: str, scope: Scope, context: Context, seconds: float, **an
             "event": event,
             "logger": "app_kernel.request",
             "request_id": context.request_id,
+            **({} if context.traceparent is None else {"trace_id": context.traceparent[3:35]}),
             "method": scope.get("method"),
             "path": scope["path"],
             **answer,

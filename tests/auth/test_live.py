@@ -79,7 +79,7 @@ async def test_a_read_that_began_before_a_change_is_not_remembered(signed_in, re
     reads.gate.clear()
     early = asyncio.create_task(identify(service, scope))
     await reads.begun.wait()
-    await service.kernel.port(Issuer).end(service.db, parts(user["access_token"])[1]["sid"])
+    await service.kernel.port(Issuer).end(service.db, parts(user["access_token"])[1]["sid"], user["user"]["id"])
     slow, reads.gate = reads.gate, asyncio.Event()
     reads.gate.set()
     with pytest.raises(InvalidToken):

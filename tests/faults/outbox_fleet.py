@@ -1,6 +1,7 @@
 """Processes that save and carry, workers that write down, and what was acknowledged: started, killed, started again."""
 
 import json
+import queue
 import threading
 import time
 from contextlib import ExitStack
@@ -24,13 +25,16 @@ class Service:
         self.active_at: float | None = None
         """When its relay began to carry; None while it stands by."""
         self.finished: dict[str, Any] | None = None
+        self.refused: list[str] = []
+        """The errors of saves that were not done."""
+        self._answers: queue.Queue[Any] = queue.Queue()
 
     def start(self) -> None:
         """A new process for what is left to save."""
         self._starts += 1
         self.active_at = None
         arguments = (*self._fleet.addresses, f"{self._name}.{self._starts}", self._left, self._fleet.pace)
-        self.child = self._fleet.keep(Child("outbox_service", *arguments, seconds=self._fleet.seconds))
+        self.child = self._fleet.keep(Child(self._fleet.program, *arguments, seconds=self._fleet.seconds))
         self._reader = threading.Thread(target=self._read, args=(self.child,), daemon=True)
         self._reader.start()
 
@@ -39,6 +43,10 @@ class Service:
             if "ack" in line:
                 self._left -= 1
                 self._fleet.acknowledge(line)
+            elif "answer" in line:
+                self._answers.put(line["answer"])
+            elif "refused" in line:
+                self.refused.append(line["refused"])
             elif "active" in line:
                 self.active_at = time.monotonic()
             elif "finished" in line:
@@ -51,6 +59,11 @@ class Service:
         self._reader.join(30)
         self.active_at = None
 
+    def ask(self, word: str) -> Any:
+        """What it answers to a line."""
+        self.child.tell(word)
+        return self._answers.get(timeout=30)
+
     def stop(self) -> None:
         """Lets it deliver and end."""
         self.child.tell("stop")
@@ -60,6 +73,9 @@ class Service:
 
 class Fleet:
     """Several services on one database, and workers where there is Redis; SQLite files unless URLs are given."""
+
+    program = "outbox_service"
+    """What a service runs."""
 
     def __init__(
         self,
@@ -73,7 +89,7 @@ class Fleet:
         urls: tuple[str, str] | None = None,
     ) -> None:
         self.app, self.admin = urls or (f"sqlite:///{folder / 'app.db'}", f"sqlite:///{folder / 'admin.db'}")
-        make_effects(self.admin)
+        self.prepare()
         self.pace, self.seconds = pace, seconds
         self.redis = redis
         self.addresses = (self.app, "-" if redis else self.admin, redis.url if redis else "-")
@@ -95,6 +111,10 @@ class Fleet:
     ) -> None:
         self._stack.close()
         self._ledger.close()
+
+    def prepare(self) -> None:
+        """Makes what the workers write to."""
+        make_effects(self.admin)
 
     def keep(self, child: Child) -> Child:
         """A child that is dead at the end."""

@@ -269,5 +269,5 @@ def test_the_readme_works_as_written(tmp_path: Path) -> None:
     assert lines[:5] == [
         "queued", "queued", "mill: failed", "deployment.succeeded 1.0", "deployment.failed 1.1-broken",
     ]  # fmt: skip
-    assert lines[5] == "There is no such page."
+    assert lines[5:7] == ["deployments: 2", "There is no such page."]
     assert lines[-2:] == ["true", json.dumps({"queued": 0, "succeeded": 1, "failed": 1}, separators=(",", ":"))]

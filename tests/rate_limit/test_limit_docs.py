@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from app_kernel import ServiceConfig
-from app_kernel.metrics import RequestFigures
+from app_kernel.metrics import ServiceFigures
 from app_kernel.rate_limit import accepted_keys, memory, shared, window
 
 ROOT = Path(__file__).parent.parent.parent
@@ -31,7 +31,7 @@ def test_every_setting_and_its_default_is_on_the_page() -> None:
 
 
 def test_every_metric_and_log_line_is_on_the_page() -> None:
-    families = [family for family in RequestFigures().registry.collect() if "rate_limit" in family.name]
+    families = [family for family in ServiceFigures().registry.collect() if "rate_limit" in family.name]
     assert len(families) == 2
     assert all(f"`{family.name}_total`" in PAGE for family in families)
     source = (ROOT / "src/app_kernel/rate_limit/limiter.py").read_text()

@@ -12,7 +12,7 @@ from app_kernel.core.feature import FeatureFactory
 from app_kernel.core.outbox import Message
 from app_kernel.core.ports import Accounts
 from app_kernel.core.tables import Table
-from tests.small_service import SECRET, call, http_scope, serving, small_app
+from tests.small_service import SECRET, call, features_without_admin_database, http_scope, serving, small_app
 
 
 class Invoices(Protocol):
@@ -161,14 +161,14 @@ def test_nothing_is_made_before_the_lifespan_starts(tmp_path: Any) -> None:
         (Feature(name="mine"), {}, False),
         (Feature(name="mine", sinks={"jobs.enqueue": swallow}), {}, False),
         (Feature(name="mine", sinks={"admin:x": swallow}), {}, True),
-        (Feature(name="mine", admin_tables=(Table("audit_logs", {"action": str}),)), {}, True),
+        (Feature(name="mine", admin_tables=(Table("own_logs", {"action": str}),)), {}, True),
         (Feature(name="mine"), {"admin_db_url": "sqlite:///own/admin.db"}, True),
     ],
 )
 def test_there_is_an_admin_database_where_a_feature_or_a_setting_asks_for_one(
     mine: Feature, settings: dict[str, str], beside: bool
 ) -> None:
-    kernel = small_app(features=[*FEATURES, mine], **settings).state.kernel
+    kernel = small_app(features=[*features_without_admin_database(), mine], **settings).state.kernel
     assert (kernel.admin_db is not None) is beside
 
 
@@ -177,7 +177,8 @@ def test_the_place_of_an_admin_database_that_is_needed_is_checked(tmp_path: Any)
     mine = Feature(name="mine", sinks={"admin:x": swallow})
     with pytest.raises(ConfigurationError, match=r"admin_db_url \(ADMIN_DB_URL\): names a directory"):
         small_app(features=[*FEATURES, mine], database_name=str(tmp_path / "app.db"))
-    assert small_app(database_name=str(tmp_path / "app.db")).state.kernel.admin_db is None
+    without = small_app(features=features_without_admin_database(), database_name=str(tmp_path / "app.db"))
+    assert without.state.kernel.admin_db is None
 
 
 async def test_the_database_is_given_the_recorders_of_all_features() -> None:

@@ -17,17 +17,17 @@ from app_kernel.db import Database, admin_db_connection, create_database, db_con
 from app_kernel.db.url import make_driver
 from app_kernel.testing import KernelClient, kernel_client
 from tests.redis_server import own_redis
-from tests.small_service import events, http_scope, log_lines, serving, small_app
+from tests.small_service import events, features_without_admin_database, http_scope, log_lines, serving, small_app
 
-LOGS = Table("audit_logs", {"action": str})
-AUDIT = Feature(name="audit", admin_tables=(LOGS,))
+LOGS = Table("own_logs", {"action": str})
+OWN = Feature(name="own", admin_tables=(LOGS,))
 
 router = APIRouter()
 
 
 @router.get("/logs")
 async def logs(admin_db: Any = Depends(admin_db_connection)) -> Any:
-    return await admin_db.count_entities("audit_logs")
+    return await admin_db.count_entities("own_logs")
 
 
 @router.get("/things")
@@ -104,7 +104,7 @@ async def components(client: KernelClient) -> dict[str, str]:
 
 
 def app_with(admin_db: Any = None, db: Any = None, **options: Any) -> Any:
-    app = small_app(router, features=[*FEATURES, AUDIT], **options)
+    app = small_app(router, features=[*FEATURES, OWN], **options)
     app.state.kernel.admin_db = admin_db if admin_db is not None else create_database("sqlite://:memory:")
     if db is not None:
         app.state.kernel.db = db
@@ -128,7 +128,7 @@ async def test_a_service_starts_without_its_admin_database_and_takes_it_when_it_
         if not hangs:
             await until_ready(client)
             assert (await client.get("/logs")).json() == 0
-            await client.kernel.admin_store().privileged.save_entity("audit_logs", {"action": "create"})
+            await client.kernel.admin_store().privileged.save_entity("own_logs", {"action": "create"})
             assert (await client.get("/logs")).json() == 1
     assert blocked.closed is not hangs
     assert not client.kernel.admin_is_open
@@ -143,7 +143,7 @@ async def test_an_admin_database_that_is_wrong_stops_the_start() -> None:
 
 
 async def test_a_service_that_has_no_admin_database_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    async with serving(router) as client:
+    async with serving(router, features=features_without_admin_database()) as client:
         assert "admin_database" not in await components(client)
         assert (await client.get("/logs")).status_code == 500
         with pytest.raises(KernelError, match="no admin database"):
@@ -154,16 +154,16 @@ async def test_a_service_that_has_no_admin_database_says_so(capsys: pytest.Captu
 
 
 async def test_an_admin_database_is_at_hand_in_scripts_and_in_tests() -> None:
-    async with serving(features=[*FEATURES, AUDIT]) as client:
+    async with serving(features=[*FEATURES, OWN]) as client:
         assert await components(client) == {"database": "ok", "admin_database": "ok"}
         async with get_admin_db_connection() as admin_db:
-            await admin_db.privileged.save_entity("audit_logs", {"action": "create"})
-        assert await client.admin_db.count_entities("audit_logs") == 1
-        assert await client.db.count_entities("audit_logs") == 0
+            await admin_db.privileged.save_entity("own_logs", {"action": "create"})
+        assert await client.admin_db.count_entities("own_logs") == 1
+        assert await client.db.count_entities("own_logs") == 0
 
 
 async def test_the_admin_database_lies_beside_that_of_the_app(tmp_path: Path) -> None:
-    app = small_app(features=[*FEATURES, AUDIT], database_name=str(tmp_path / "app.db"))
+    app = small_app(features=[*FEATURES, OWN], database_name=str(tmp_path / "app.db"))
     async with kernel_client(app, database=None):
         assert databases_in(tmp_path) == ["app.db", "app_admin.db"]
 
@@ -266,10 +266,10 @@ async def test_redis_may_be_down_at_the_start_and_go_and_come_again(tmp_path: Pa
         app = small_app(router, redis_url=server.url)
         async with kernel_client(app, database=None) as client:
             for _ in range(2):
-                assert await components(client) == {"database": "ok", "redis": "unavailable"}
+                assert await components(client) == {"database": "ok", "admin_database": "ok", "redis": "unavailable"}
                 assert (await client.get("/things")).json() == 0
                 await server.start()
                 await until_ready(client)
                 server.pause(signal.SIGSTOP)
-                assert await components(client) == {"database": "ok", "redis": "unavailable"}
+                assert await components(client) == {"database": "ok", "admin_database": "ok", "redis": "unavailable"}
                 server.kill()

@@ -20,7 +20,7 @@ from tests.redis_server import own_redis
 from tests.small_service import SECRET, events, log_lines, small_app
 from tools.services import HOST, free_port
 
-AUDIT = Feature(name="audit", admin_tables=(Table("logs_of_parts", {"action": str}),))
+OWN = Feature(name="own", admin_tables=(Table("logs_of_parts", {"action": str}),))
 
 router = APIRouter()
 
@@ -112,7 +112,7 @@ async def test_a_service_works_on_a_server_that_is_named_by_its_parts(postgres_u
         database_password=parts.password,
         database_pool_size=3,
     )
-    app = create_service("parts", config=config, routers=[router], features=[*FEATURES, AUDIT])
+    app = create_service("parts", config=config, routers=[router], features=[*FEATURES, OWN])
     async with kernel_client(app, database=None) as client:
         assert (await client.post("/things")).json()["name"] == "gear"
         assert await until(client, 200) == {"database": "ok", "admin_database": "ok"}
@@ -139,7 +139,7 @@ async def test_a_service_waits_for_its_server_and_goes_on_by_itself(url: str) ->
             assert (await client.post("/things")).status_code == 503
             assert seeded == []
             await gate.open()
-            assert await until(client, 200) == {"database": "ok"}
+            assert await until(client, 200) == {"database": "ok", "admin_database": "ok"}
             assert seeded == [1]
             assert (await client.post("/things")).status_code == 200
 
@@ -153,13 +153,13 @@ async def test_a_server_that_goes_and_comes_again_is_used_again(url: str) -> Non
             assert (await client.post("/things")).status_code == 200
             for _ in range(2):
                 await gate.close()
-                assert await until(client, 503) == {"database": "unavailable"}
+                assert await until(client, 503) == {"database": "unavailable", "admin_database": "unavailable"}
                 began = time.monotonic()
                 answer = await client.post("/things")
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
                 assert time.monotonic() - began < 15
                 await gate.open()
-                assert await until(client, 200) == {"database": "ok"}
+                assert await until(client, 200) == {"database": "ok", "admin_database": "ok"}
                 assert (await client.post("/things")).status_code == 200
 
 
@@ -167,7 +167,7 @@ async def test_a_server_that_goes_and_comes_again_is_used_again(url: str) -> Non
 async def test_an_admin_database_on_another_server_may_be_away_at_the_start_and_later(url: str, tmp_path: Any) -> None:
     async with gate_to(url) as gate:
         database = str(tmp_path / "app.db")
-        app = small_app(router, features=[*FEATURES, AUDIT], database_name=database, admin_db_url=gate.url)
+        app = small_app(router, features=[*FEATURES, OWN], database_name=database, admin_db_url=gate.url)
         async with kernel_client(app, database=None) as client:
             for _ in range(2):
                 assert await until(client, 503) == {"database": "ok", "admin_database": "unavailable"}

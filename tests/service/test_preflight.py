@@ -255,11 +255,11 @@ async def test_the_name_of_a_database_is_a_path_and_nothing_else(name: str, tmp_
     config = ServiceConfig(jwt_secret=SECRET, database_name=str(tmp_path / name))
     app = create_service("paths", config=config)
     async with app.router.lifespan_context(app):
-        assert _databases_in(tmp_path) == [name]
+        assert _databases_in(tmp_path) == sorted([name, name.replace(".db", "_admin.db")])
 
 
 def _databases_in(folder: Path) -> list[str]:
-    return [file.name for file in folder.glob("*.db")]
+    return sorted(file.name for file in folder.glob("*.db"))
 
 
 def test_every_setting_is_named_by_its_field_and_its_variable() -> None:

@@ -40,16 +40,12 @@ def create_feature(config: ServiceConfig) -> Feature | None:
 
 def _forget_changed_user(kernel: Kernel, event: SecurityEvent) -> None:
     if event.user_id is not None and (event.name in _CHANGES or event.name.startswith("workspace.")):
-        _forget_now_and_after(kernel, event.user_id)
+        forget(user_id=event.user_id)
 
 
 async def _delete_keys(kernel: Kernel, event: UserDeleted | OwnershipProven) -> None:
     """Removes the keys of a user in the commit that removes the user, or gives the account to its rightful owner."""
-    await store.delete_keys_of(kernel.db.connection(), event.user_id)
-    _forget_now_and_after(kernel, event.user_id)
-
-
-def _forget_now_and_after(kernel: Kernel, user_id: str) -> None:
-    """Now, and again once the open transaction is committed: until then the old row is what others read."""
-    forget(user_id=user_id)
-    kernel.db.connection().after_commit(lambda: forget(user_id=user_id))
+    db = kernel.db.connection()
+    await store.delete_keys_of(db, event.user_id)
+    # Then, as until then the old row is what others read.
+    db.after_commit(lambda: forget(user_id=event.user_id))

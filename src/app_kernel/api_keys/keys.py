@@ -82,8 +82,8 @@ async def create_api_key(
         if await store.count_live(db, user_id, replaced=False) >= MAX_LIVE:
             raise InvalidApiKeyRequest(f"A user has at most {MAX_LIVE} live API keys; revoke one first.")
         made = await _insert(kernel, db, {**values, "user_id": user_id})
-    detail = {"scopes": made["scopes"], "workspace_id": workspace_id, "expires_at": _text(made["expires_at"])}
-    await _emit(kernel, "api_key.created", made, **detail)
+        detail = {"scopes": made["scopes"], "workspace_id": workspace_id, "expires_at": _text(made["expires_at"])}
+        await _emit(kernel, "api_key.created", made, **detail)
     return made
 
 
@@ -116,15 +116,16 @@ async def revoke_api_key(db: EntityStore, key_id: str) -> bool:
 
     False when there is no such key, or it was revoked before.
     """
-    row = await store.revoke_key(db, key_id)
-    _forget(db, key_id)
-    if row is None:
-        return False
-    try:
-        kernel = current_kernel()
-    except (NoRunningKernel, AmbiguousKernel):
-        return True  # a script without a service has no listeners
-    await _emit(kernel, "api_key.revoked", row)
+    async with db.transaction():
+        row = await store.revoke_key(db, key_id)
+        _forget(db, key_id)
+        if row is None:
+            return False
+        try:
+            kernel = current_kernel()
+        except (NoRunningKernel, AmbiguousKernel):
+            return True  # a script without a service has no listeners
+        await _emit(kernel, "api_key.revoked", row)
     return True
 
 
@@ -161,8 +162,8 @@ async def rotate_api_key(db: EntityStore, key_id: str, *, overlap_hours: int = 2
             raise InvalidApiKeyRequest("Too many rotated keys are still accepted; revoke one first.")
         made = await _insert(kernel, db, {field: row[field] for field in kept})
         await store.change_key(db, row, {"expires_at": end, "replaced_by": made["id"]})
-    _forget(db, key_id)
-    await _emit(kernel, "api_key.rotated", made, replaces=key_id, overlap_hours=hours)
+        _forget(db, key_id)
+        await _emit(kernel, "api_key.rotated", made, replaces=key_id, overlap_hours=hours)
     return made
 
 

@@ -1,9 +1,28 @@
 """What audit contributes to a service."""
 
+from app_kernel.audit.recorder import SecurityRecorder
+from app_kernel.audit.routes import make_router
+from app_kernel.audit.sink import write_events
+from app_kernel.audit.tables import TABLES, TOPIC
+from app_kernel.audit.tasks import PRUNE, prune_task
+from app_kernel.audit.trail import AuditTrail
 from app_kernel.core.config import ServiceConfig
+from app_kernel.core.events import SecurityEvent
 from app_kernel.core.feature import Feature
 
 
 def create_feature(config: ServiceConfig) -> Feature | None:
-    """Switched off by `audit_enabled`."""
-    return Feature(name="audit") if config.audit_enabled else None
+    """The recorders and their sink, and the routes where there are accounts; switched off by `audit_enabled`."""
+    if not config.audit_enabled:
+        return None
+    trail = AuditTrail(config)
+    return Feature(
+        name="audit",
+        admin_tables=TABLES,
+        router=make_router() if config.auth_enabled else None,
+        recorders=(trail.recorder,),
+        event_recorders={SecurityEvent: SecurityRecorder(trail.recorder)},
+        sinks={TOPIC: write_events},
+        tasks={} if config.audit_retention_days is None else {PRUNE: prune_task()},
+        provides={AuditTrail: lambda _: trail},
+    )

@@ -101,7 +101,7 @@ async def deactivate_user(db: EntityStore, user_id: str) -> UserIdentity:
         await end_sessions(db, user_id)
         await _require_row(db, user_id)
         row = await store.update_user(db, user_id, {"is_active": False})
-    await emit_security("auth.deactivated", user_id)
+        await emit_security("auth.deactivated", user_id)
     return identity_of(row)
 
 
@@ -170,7 +170,7 @@ async def insert_account(
     async with db.transaction():
         row = await store.insert_user(db, {**values, **secret, **verified, "is_active": True})
         await emit(UserRegistered(row["id"], row["email"], row["role"]))
-    await emit_security("auth.registered", row["id"])
+        await emit_security("auth.registered", row["id"])
     return row
 
 
@@ -186,7 +186,7 @@ async def delete_user(db: EntityStore, user_id: str) -> None:
         await emit(UserDeleted(user_id, row["email"]))
         await store.delete_user_rows(db, user_id)
         db.after_commit(lambda: forget_user(user_id))
-    await emit_security("auth.deleted", user_id)
+        await emit_security("auth.deleted", user_id)
 
 
 async def confirm_email(db: EntityStore, user_id: str) -> UserIdentity:
@@ -209,8 +209,10 @@ async def replace_password(
     Raises WeakPassword, and VersionConflict when somebody changed the account since `row` was read.
     """
     check_new_password(config, password, row)
-    await store_password(db, row, await hash_in_thread(password), keep_session=keep_session)
-    await emit_security("auth.password_changed", row["id"])
+    password_hash = await hash_in_thread(password)
+    async with db.transaction():
+        await store_password(db, row, password_hash, keep_session=keep_session)
+        await emit_security("auth.password_changed", row["id"])
 
 
 async def store_password(
@@ -284,10 +286,11 @@ def checked_name(name: str | None) -> str | None:
 
 
 async def _change(db: EntityStore, user_id: str, values: Row, event: str) -> UserIdentity:
-    await _require_row(db, user_id)
-    row = await store.update_user(db, user_id, values)
-    db.after_commit(lambda: forget_user(user_id))
-    await emit_security(event, user_id)
+    async with db.transaction():
+        await _require_row(db, user_id)
+        row = await store.update_user(db, user_id, values)
+        db.after_commit(lambda: forget_user(user_id))
+        await emit_security(event, user_id)
     return identity_of(row)
 
 

@@ -24,7 +24,6 @@ from app_kernel.auth.schemas import (
     MailSent,
     ResetPasswordRequest,
 )
-from app_kernel.auth.security_events import emit_security
 from app_kernel.auth.sign_in import require_user
 from app_kernel.core.deps import forbid_storing
 from app_kernel.core.policies import public
@@ -43,7 +42,6 @@ router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(forbid_s
 async def post_forgot_password(request: Request, data: EmailRequest, sessions: Sessions) -> MailSent:
     """Mails a link with which a new password is set, if there is an account; the answer is the same if not."""
     await ask_for_link(sessions.config, data.email, "reset", service_base(sessions.config, request.scope))
-    await emit_security("auth.password_reset_requested", None)
     return MailSent()
 
 

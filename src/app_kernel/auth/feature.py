@@ -46,10 +46,9 @@ def create_feature(config: ServiceConfig) -> Feature | None:
 
 
 def _hear_security_event(kernel: Kernel, event: SecurityEvent) -> None:
-    user_id = event.user_id
-    if user_id is not None and event.name.startswith("workspace."):
+    if event.user_id is not None and event.name.startswith("workspace."):
         # The workspace that they work in was read with their sessions.
-        kernel.db.connection().after_commit(lambda: forget_user(user_id))
+        forget_user(event.user_id)
     _log.info(
         event.name,
         extra={

@@ -108,7 +108,7 @@ class Issuer:
             if token.generation == session["generation"] - 1 and clock.now() - session["rotated_at"] <= GRACE:
                 return self._repeat(session, user)
             if token.generation < session["generation"]:
-                await self._end_reused(db, session)
+                await self.end(db, session["id"], session["user_id"], "auth.refresh_reused")
             raise InvalidToken(_REFUSED)
         raise DatabaseBusy("The session is being changed by too many requests at once.")
 
@@ -122,14 +122,18 @@ class Issuer:
         is_current = hmac.compare_digest(hash_refresh_token(text), session["refresh_hash"])
         return str(session["id"]) if is_current else None
 
-    async def end(self, db: EntityStore, session_id: str) -> None:
-        """Ends one session and everything issued from it."""
-        await store.revoke_session(db, session_id)
-        self.live.forget_session(session_id)
+    async def end(self, db: EntityStore, session_id: str, user_id: str | None, event: str = "auth.logout") -> None:
+        """Ends one session and everything issued from it; `event` is what it is in the security log."""
+        async with db.transaction():
+            await store.revoke_session(db, session_id)
+            db.after_commit(lambda: self.live.forget_session(session_id))
+            await emit_security(event, user_id, session_id=session_id)
 
     async def end_all(self, db: EntityStore, user_id: str) -> None:
         """Ends every session of a user."""
-        await end_sessions(db, user_id)
+        async with db.transaction():
+            await end_sessions(db, user_id)
+            await emit_security("auth.logout_all", user_id)
 
     async def list_sessions(self, db: EntityStore, user_id: str) -> list[Row]:
         """A user's live sessions, the newest first."""
@@ -168,10 +172,6 @@ class Issuer:
         if successor is None:
             raise InvalidToken(_REFUSED)
         return self._signed_in(user, session, successor)
-
-    async def _end_reused(self, db: EntityStore, session: Row) -> None:
-        await self.end(db, session["id"])
-        await emit_security("auth.refresh_reused", session["user_id"], session_id=session["id"])
 
     def _signed_in(self, user: Row, session: Row, refresh_token: str) -> SignedIn:
         now = clock.now()

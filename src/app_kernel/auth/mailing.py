@@ -10,6 +10,7 @@ from app_kernel.auth import store
 from app_kernel.auth.email_tokens import LIFETIMES, MOST_PER_HOUR, EmailToken, Purpose, new_email_token
 from app_kernel.auth.identifiers import canonical_email
 from app_kernel.auth.links import link_for
+from app_kernel.auth.security_events import emit_security
 from app_kernel.core import clock
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import acting_as
@@ -135,6 +136,8 @@ async def ask_for_link(config: ServiceConfig, email: str, purpose: Purpose, base
     async with kernel.db.connection().transaction():
         with acting_as(None):
             await queue.enqueue(MAIL_LINK, {"sealed": sealed})
+        if purpose == "reset":
+            await emit_security("auth.password_reset_requested", None)
 
 
 async def mail_link(payload: dict[str, Any]) -> None:

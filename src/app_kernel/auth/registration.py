@@ -113,7 +113,7 @@ async def confirm(
         async with _used_up(db, link):
             verified = user["email_verified_at"] or clock.now()
             changed = await store.update_user(db, user["id"], {"email_verified_at": verified})
-        await emit_security("auth.email_verified", user["id"])
+            await emit_security("auth.email_verified", user["id"])
         return changed, None
     return await _take_over(db, link, user)
 
@@ -123,7 +123,7 @@ async def _take_over(db: EntityStore, link: Row, user: Row) -> tuple[Row, str]:
         changed = await store_password(db, user, None, email_verified_at=clock.now())
         await _forget_what_came_before(db, user)
         chosen = await give_choose_token(db, changed)
-    await emit_security("auth.email_verified", user["id"], password="removed")  # noqa: S106 - what became of it
+        await emit_security("auth.email_verified", user["id"], password="removed")  # noqa: S106 - what became of it
     return changed, chosen
 
 
@@ -133,8 +133,8 @@ async def _change_email(db: EntityStore, issuer: Issuer, link: Row, user: Row) -
         changed = await store.update_user(db, user["id"], values, user["_version"])
         await store.use_up_email_tokens(db, user["id"])
         await tell(issuer.config, user["email"], "email_changed", new_email=link["email"])
-    forget_user(user["id"])
-    await emit_security("auth.email_changed", user["id"])
+        db.after_commit(lambda: forget_user(user["id"]))
+        await emit_security("auth.email_changed", user["id"])
     return changed
 
 
@@ -174,7 +174,7 @@ async def reset_password(db: EntityStore, issuer: Issuer, token: str, password: 
             await _forget_what_came_before(db, user)
         await store.use_up_email_tokens(db, user["id"])
         await tell(issuer.config, user["email"], "password_changed")
-    await emit_security("auth.password_reset", user["id"])
+        await emit_security("auth.password_reset", user["id"])
 
 
 async def _forget_what_came_before(db: EntityStore, user: Row) -> None:

@@ -41,7 +41,6 @@ from app_kernel.auth.schemas import (
     TokenAnswer,
     UserAnswer,
 )
-from app_kernel.auth.security_events import emit_security
 from app_kernel.auth.sign_in import change_password, login, prove_owner, require_user
 from app_kernel.auth.store import get_user_row
 from app_kernel.core.deps import forbid_storing
@@ -198,8 +197,7 @@ async def post_logout(request: Request, response: Response, claims: MaybeClaims,
     if claims is None:
         sessions.cookies.require_same_site(request.scope, session_id)
     user_id = claims.user_id if claims is not None else None
-    await sessions.end(db, session_id)
-    await emit_security("auth.logout", user_id, session_id=session_id)
+    await sessions.end(db, session_id, user_id)
     _clear_cookies(request, response, sessions)
 
 
@@ -207,7 +205,6 @@ async def post_logout(request: Request, response: Response, claims: MaybeClaims,
 async def post_logout_all(request: Request, response: Response, user: User, db: Store, sessions: Sessions) -> None:
     """Ends every session of the caller, this one too."""
     await sessions.end_all(db, user.id)
-    await emit_security("auth.logout_all", user.id)
     _clear_cookies(request, response, sessions)
 
 
@@ -295,8 +292,7 @@ async def delete_session(id: str, claims: Claims, db: Store, sessions: Sessions)
     """Ends a session of the caller, with everything issued from it."""
     if await sessions.find_live(db, claims.user_id, id) is None:
         raise AccountNotFound("There is no such session.")
-    await sessions.end(db, id)
-    await emit_security("auth.logout", claims.user_id, session_id=id)
+    await sessions.end(db, id, claims.user_id)
 
 
 def _session_answer(row: Mapping[str, Any], current: str) -> SessionAnswer:

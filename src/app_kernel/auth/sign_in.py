@@ -57,7 +57,7 @@ async def start_session(
         await store.take_account_turn(db, user["id"])
         await _require_unchanged(db, user)
         signed_in = await issuer.start(db, user, user_agent, cookie=cookie)
-    await emit_security("auth.login", user["id"], method=method)
+        await emit_security("auth.login", user["id"], method=method)
     return signed_in
 
 

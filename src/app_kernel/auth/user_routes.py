@@ -9,7 +9,6 @@ from app_kernel.auth.accounts import activate_user, deactivate_user, delete_user
 from app_kernel.auth.answers import user_answer
 from app_kernel.auth.deps import INVALID, UNAUTHENTICATED, Sessions, Store
 from app_kernel.auth.schemas import ChangeUserRequest, UserAnswer
-from app_kernel.auth.security_events import emit_security
 from app_kernel.core.deps import forbid_storing
 from app_kernel.core.errors import AccountNotFound, PermissionDenied
 from app_kernel.core.identity import UserIdentity, require_admin
@@ -69,7 +68,6 @@ async def delete_sessions(id: str, db: Store, sessions: Sessions) -> None:
     """Ends every session of an account."""
     await _require(db, id)
     await sessions.end_all(db, id)
-    await emit_security("auth.logout_all", id)
 
 
 def _refuse_own(admin: UserIdentity, user_id: str) -> None:

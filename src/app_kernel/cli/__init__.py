@@ -11,14 +11,18 @@ from importlib.metadata import version as installed_version
 import typer
 
 from app_kernel.cli.accounts import users
+from app_kernel.cli.audit import audit
 from app_kernel.cli.jobs import jobs
 from app_kernel.cli.outbox import outbox
+from app_kernel.cli.stats import show_stats
 
 # No pretty tracebacks: they show local variables, and those hold passwords.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(users, name="users")
 app.add_typer(outbox, name="outbox")
 app.add_typer(jobs, name="jobs")
+app.add_typer(audit, name="audit")
+app.command("stats")(show_stats)
 
 __all__ = ["app", "main"]
 

@@ -19,7 +19,17 @@ from app_kernel.auth import (
     set_password,
     set_role,
 )
-from app_kernel.cli.running import DEFAULT_ENV_FILE, WRONG_USE, DatabaseUrl, EnvFile, fail, place, run, settings
+from app_kernel.cli.running import (
+    DEFAULT_ENV_FILE,
+    WRONG_USE,
+    DatabaseUrl,
+    EnvFile,
+    fail,
+    place,
+    run,
+    run_command,
+    settings,
+)
 from app_kernel.core.errors import AccountNotFound
 from app_kernel.core.identity import UserIdentity
 from app_kernel.core.ports import EntityStore
@@ -59,7 +69,7 @@ def create(
             db, email, password, role=role, name=name, username=username, email_verified=True, config=config
         )
 
-    user = run(config, work, makes_database=True)
+    user = run_command(config, "users create", work, makes_database=True)
     typer.echo(f"created {user.email} with the role {user.role} in {place(config)}")
     if not password_stdin:
         typer.echo(f"password: {password}")
@@ -86,35 +96,37 @@ def change_role(
     env_file: EnvFile = DEFAULT_ENV_FILE,
 ) -> None:
     """Gives an account another role; it counts within a second, without signing in again."""
-    user = _run_on(account, database_url, env_file, lambda db, found: set_role(db, found.id, role))
+    user = _run_on("users set-role", account, database_url, env_file, lambda db, found: set_role(db, found.id, role))
     typer.echo(f"{user.email} has the role {user.role}")
 
 
 @users.command("deactivate")
 def shut_out(account: Account, *, database_url: DatabaseUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE) -> None:
     """Shuts an account out and ends its sessions."""
-    user = _run_on(account, database_url, env_file, lambda db, found: deactivate_user(db, found.id))
+    user = _run_on("users deactivate", account, database_url, env_file, lambda db, found: deactivate_user(db, found.id))
     typer.echo(f"{user.email} is deactivated")
 
 
 @users.command("activate")
 def let_in(account: Account, *, database_url: DatabaseUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE) -> None:
     """Lets a deactivated account sign in again."""
-    user = _run_on(account, database_url, env_file, lambda db, found: activate_user(db, found.id))
+    user = _run_on("users activate", account, database_url, env_file, lambda db, found: activate_user(db, found.id))
     typer.echo(f"{user.email} is active")
 
 
 @users.command("confirm-email")
 def vouch(account: Account, *, database_url: DatabaseUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE) -> None:
     """Notes that the account, its password included, is of who reads mail at its address; if unsure, set-password."""
-    user = _run_on(account, database_url, env_file, lambda db, found: confirm_email(db, found.id))
+    user = _run_on(
+        "users confirm-email", account, database_url, env_file, lambda db, found: confirm_email(db, found.id)
+    )
     typer.echo(f"{user.email} is confirmed")
 
 
 @users.command("delete")
 def remove(account: Account, *, database_url: DatabaseUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE) -> None:
     """Deletes an account for good; keys and identities of it that features keep end with it, as nobody owns them."""
-    _run_on(account, database_url, env_file, lambda db, found: delete_user(db, found.id))
+    _run_on("users delete", account, database_url, env_file, lambda db, found: delete_user(db, found.id))
     typer.echo("the account is deleted")
 
 
@@ -133,12 +145,16 @@ def change_password(
     async def work(db: EntityStore, found: UserIdentity) -> None:
         await set_password(db, found.id, password, config=config)
 
-    _run_on(account, database_url, env_file, work)
+    _run_on("users set-password", account, database_url, env_file, work)
     typer.echo("the password is changed" if password_stdin else f"password: {password}")
 
 
 def _run_on(
-    account: str, database_url: str | None, env_file: Path, work: Callable[[EntityStore, UserIdentity], Awaitable[R]]
+    command: str,
+    account: str,
+    database_url: str | None,
+    env_file: Path,
+    work: Callable[[EntityStore, UserIdentity], Awaitable[R]],
 ) -> R:
     """Runs the work with the account that is meant."""
 
@@ -148,7 +164,7 @@ def _run_on(
             raise AccountNotFound
         return await work(db, user)
 
-    return run(settings(database_url, env_file), find_and_work)
+    return run_command(settings(database_url, env_file), command, find_and_work)
 
 
 def _read_password() -> str:

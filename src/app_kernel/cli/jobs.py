@@ -19,7 +19,7 @@ from app_kernel.cli.running import (
 )
 from app_kernel.core.errors import InvalidJob
 from app_kernel.core.jobs import JobView, Status
-from app_kernel.db import Database
+from app_kernel.core.ports import Database
 from app_kernel.jobs import JobClient, open_client, raised
 from app_kernel.redis_wire import create_redis
 from app_kernel.service.address_check import find_redis_problems
@@ -82,7 +82,7 @@ def retry_job(
     job_id: JobId, *, database_url: DatabaseUrl = None, redis_url: RedisUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE
 ) -> None:
     """Runs a dead or cancelled job again, with all its attempts."""
-    view = _run(lambda client: client.retry(job_id), database_url, redis_url, env_file)
+    view = _run(lambda client: client.retry(job_id), database_url, redis_url, env_file, "jobs retry")
     typer.echo(f"{view.id} is {view.status}")
 
 
@@ -91,7 +91,7 @@ def cancel_job(
     job_id: JobId, *, database_url: DatabaseUrl = None, redis_url: RedisUrl = None, env_file: EnvFile = DEFAULT_ENV_FILE
 ) -> None:
     """Cancels a job that waits at once, and asks a running one to end."""
-    view = _run(lambda client: client.cancel(job_id), database_url, redis_url, env_file)
+    view = _run(lambda client: client.cancel(job_id), database_url, redis_url, env_file, "jobs cancel")
     typer.echo(f"{view.id} is {'asked to end' if view.cancelling else view.status}")
 
 
@@ -104,7 +104,7 @@ def pause_queue(
     env_file: EnvFile = DEFAULT_ENV_FILE,
 ) -> None:
     """Starts no job of a queue any more, on any worker, until `resume`; those that run go on."""
-    _run(lambda client: client.pause(queue), database_url, redis_url, env_file)
+    _run(lambda client: client.pause(queue), database_url, redis_url, env_file, "jobs pause")
     typer.echo(f"{queue} is paused")
 
 
@@ -117,7 +117,7 @@ def resume_queue(
     env_file: EnvFile = DEFAULT_ENV_FILE,
 ) -> None:
     """Ends a pause."""
-    _run(lambda client: client.resume(queue), database_url, redis_url, env_file)
+    _run(lambda client: client.resume(queue), database_url, redis_url, env_file, "jobs resume")
     typer.echo(f"{queue} goes on")
 
 
@@ -142,8 +142,13 @@ def show_stats(
 
 
 def _run(
-    work: Callable[[JobClient], Awaitable[R]], database_url: str | None, redis_url: str | None, env_file: Any
+    work: Callable[[JobClient], Awaitable[R]],
+    database_url: str | None,
+    redis_url: str | None,
+    env_file: Any,
+    command: str | None = None,
 ) -> R:
+    """`command` names one that changes something."""
     config = settings(database_url, env_file)
     redis_at = redis_url or config.redis_url
     if redis_at is not None and (problems := list(find_redis_problems(redis_at))):
@@ -160,7 +165,7 @@ def _run(
             if redis is not None:
                 await redis.aclose()
 
-    return run_in_database(config, with_client)
+    return run_in_database(config, with_client, command=command)
 
 
 def _print_json(value: Any) -> None:

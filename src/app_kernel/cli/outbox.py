@@ -4,7 +4,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from app_kernel.cli.running import DEFAULT_ENV_FILE, REFUSED, DatabaseUrl, EnvFile, fail, run, settings
+from app_kernel.cli.running import DEFAULT_ENV_FILE, REFUSED, DatabaseUrl, EnvFile, fail, run, run_command, settings
+from app_kernel.core.ports import EntityStore
 from app_kernel.db.outbox import list_dead_letters, list_waiting, retry_dead_letter
 
 outbox = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Messages on their way out of a service.")
@@ -46,6 +47,12 @@ def send_again(
     env_file: EnvFile = DEFAULT_ENV_FILE,
 ) -> None:
     """Sends a dead message again, under its own id, so that a receiver which has it after all drops it."""
-    if not run(settings(database_url, env_file, admin=admin), lambda db: retry_dead_letter(db, message)):
+    config = settings(database_url, env_file, admin=admin)
+
+    async def work(db: EntityStore) -> bool:
+        return await retry_dead_letter(db, message)
+
+    # The admin database is none of a service, so nothing is recorded there.
+    if not (run(config, work) if admin else run_command(config, "outbox retry", work)):
         fail(f"there is no dead message {message}; those of the admin worker are found with --admin", REFUSED)
     typer.echo(f"{message} is on its way again")

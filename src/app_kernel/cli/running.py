@@ -11,9 +11,14 @@ import typer
 from app_kernel.auth import TABLES
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import InvalidDatabaseUrl, KernelError
-from app_kernel.core.ports import EntityStore
-from app_kernel.db import Database, create_database
-from app_kernel.service.address_check import find_database_problems
+from app_kernel.core.kernel import Kernel
+from app_kernel.core.ports import Database, EntityStore
+from app_kernel.db import create_database
+from app_kernel.features import FEATURES
+from app_kernel.service.address_check import find_database_problems, labelled
+from app_kernel.service.create import compose, make_kernel
+from app_kernel.service.headless import opened_for_command
+from app_kernel.service.preflight import complete
 
 REFUSED, WRONG_USE = 1, 2
 DEFAULT_ENV_FILE = Path(".env")
@@ -53,13 +58,28 @@ def run(config: ServiceConfig, work: Callable[[EntityStore], Awaitable[R]], *, m
     return run_in_database(config, with_accounts, makes_database=makes_database)
 
 
-def run_in_database(
-    config: ServiceConfig, work: Callable[[Database], Awaitable[R]], *, makes_database: bool = False
+def run_command(
+    config: ServiceConfig, command: str, work: Callable[[EntityStore], Awaitable[R]], *, makes_database: bool = False
 ) -> R:
-    """The same with the open database itself."""
+    """The same for what changes rows: it is recorded, as made by this command, as it is where the service runs."""
+    return run_in_database(
+        config, lambda database: work(database.connection()), command=command, makes_database=makes_database
+    )
+
+
+def run_in_database(
+    config: ServiceConfig,
+    work: Callable[[Database], Awaitable[R]],
+    *,
+    command: str | None = None,
+    makes_database: bool = False,
+) -> R:
+    """The same with the open database itself; recorded where `command` says what it is."""
     if not makes_database and urlsplit(config.database_url).scheme == "sqlite" and not Path(place(config)).is_file():
         fail(f"there is no database at {place(config)}", REFUSED)
     try:
+        if command is not None:
+            return asyncio.run(_in_kernel(_kernel_of(config), command, work))
         return asyncio.run(_in_database(config, work))
     except InvalidDatabaseUrl as exc:
         fail(exc.message, WRONG_USE)
@@ -74,6 +94,24 @@ async def _in_database(config: ServiceConfig, work: Callable[[Database], Awaitab
         return await work(database)
     finally:
         await database.close()
+
+
+async def _in_kernel(kernel: Kernel, command: str, work: Callable[[Database], Awaitable[R]]) -> R:
+    async with opened_for_command(kernel, command):
+        return await work(kernel.db)
+
+
+def _kernel_of(config: ServiceConfig) -> Kernel:
+    """The features that the environment asks for; those of the application's own are not known here.
+
+    Where no service was named the name stays open: what is recorded is of the service that carries it.
+    """
+    # No secret is needed here, as nobody signs in.
+    settled = complete(config, config.name).with_values(name=config.name)
+    features, problems = compose(FEATURES, settled, (), None)
+    if problems:
+        fail("; ".join(map(labelled, problems)), WRONG_USE)
+    return make_kernel(settled, features)
 
 
 def place(config: ServiceConfig) -> str:

@@ -48,7 +48,7 @@ class Context:
         self.command = command
         """The command of a terminal that runs, such as `users create`; None elsewhere."""
         self.span: Any = None
-        """The OpenTelemetry span that encloses what runs now; None where nothing is traced."""
+        """What is traced of it (`core.tracing.Trace`); None where it is not traced."""
         self.api_key_id: str | None = None
         """The API key that the request came with, once a route has accepted it."""
         self.user: UserIdentity | None = None

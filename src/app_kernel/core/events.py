@@ -26,6 +26,8 @@ class RequestFinished:
     """The API key that it came with, once a route has accepted it."""
     traceparent: str | None = None
     """The trace that it was a part of (W3C Trace Context); None for one that has none."""
+    error: str | None = None
+    """The type of the exception that it failed of, where that is the service's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,18 @@ class SecurityEvent:
     """Who did it, as far as they were signed in: the user themselves, or an admin."""
 
 
+AFTER_THE_COMMIT = (SecurityEvent,)
+"""Events that tell of a change: emitted inside its transaction they are recorded with it, and listeners hear of them
+once it is committed."""
+
+REFUSALS = frozenset(
+    {"api_key.refused", "auth.csrf_refused", "auth.login_failed", "auth.login_throttled", "oauth.refused"}
+)
+"""Names of the security events that tell of no change: listeners hear of each at once, whatever becomes of an open
+transaction. They are recorded apart from it, as many as one address and one minute have a share of; where that cannot
+be done, the refusal stands."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestLimited:
     """A request was refused, as its caller's limit was used up."""
@@ -211,3 +225,14 @@ class JobFinished:
     """Seconds from when it was due to its start."""
     ran: float
     """Seconds from its start to its end."""
+    user_id: str | None = None
+    """On whose behalf."""
+    workspace_id: str | None = None
+    request_id: str | None = None
+    """The request that enqueued the job."""
+    traceparent: str | None = None
+    """The trace that it was a part of (W3C Trace Context)."""
+    error: str | None = None
+    """The type of the exception that the attempt failed of."""
+    trace: Any = None
+    """What of it was traced (`core.tracing.Trace`); None where it was not."""

@@ -16,7 +16,7 @@ keeps alive what a failed request had in hand."""
 class Exchange:
     """What the layers of one request tell each other."""
 
-    __slots__ = ("bytes_sent", "complete", "extra_headers", "request_headers", "request_id", "status")
+    __slots__ = ("bytes_sent", "complete", "error", "extra_headers", "request_headers", "request_id", "status")
 
     def __init__(self, request_id: str, request_headers: dict[bytes, bytes]) -> None:
         self.request_id = request_id
@@ -26,6 +26,8 @@ class Exchange:
         """Sent unless the answer has a header of that name; `vary` is added in any case. Names in lower case."""
         self.status: int | None = None
         """The status sent; None until the answer begins."""
+        self.error: str | None = None
+        """The type of the exception that it failed of, where that is the service's fault."""
         self.bytes_sent = 0
         self.complete = False
         """Whether the last byte of the answer was handed to the server."""

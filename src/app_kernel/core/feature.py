@@ -61,9 +61,11 @@ class Feature:
     recorders: tuple[Recorder, ...] = ()
     """From a change to outbox messages, inside the change's transaction."""
     event_recorders: Mapping[type, EventRecorder] = field(default_factory=dict)
-    """By event type: from an event to outbox messages, with the transaction that is open when it is emitted."""
+    """By event type: from an event to outbox messages, with the transaction that is open when it is emitted. One that
+    fails in a transaction refuses the change."""
     listeners: Mapping[type, Listener] = field(default_factory=dict)
-    """By event type. A listener that fails is logged and counted, and harms nobody else."""
+    """By event type. A listener that fails is logged and counted, and harms nobody else. It hears of a change
+    (`AFTER_THE_COMMIT`) once it is committed, and an async one then in a task of its own."""
     tasks: Mapping[str, Task | Callable[..., Any]] = field(default_factory=dict)
     """Background jobs by name, such as "webhooks.deliver": a Task, or a handler alone."""
     sinks: Mapping[str, Sink] = field(default_factory=dict)

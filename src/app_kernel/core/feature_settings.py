@@ -100,6 +100,16 @@ class FeatureSettings(BaseModel):
         description="Share of requests and jobs that are traced in detail when nobody decided before them; it counts "
         "only with `otlp_endpoint` or with an OpenTelemetry provider of the application's own.",
     )
+    otlp_headers: dict[str, str] = Field(
+        default={},
+        repr=False,
+        description="Headers that go to `otlp_endpoint` with the traces, such as the API key of a collector.",
+    )
+    trace_forced_per_second: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=10,
+        description="Requests a second of one process that are traced because their caller says so (the sampled flag "
+        "of `traceparent`), which anybody may; for further ones `trace_sample_ratio` decides.",
+    )
     trace_slow_seconds: Annotated[float, Field(gt=0)] = Field(
         default=1.0, description="Duration from which on a request or job is kept in the table `traces`."
     )

@@ -1,32 +1,39 @@
 """The running whole: what was configured, what was opened, and who provides what."""
 
 import inspect
-import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from app_kernel.core.config import ServiceConfig
+from app_kernel.core.emitter import Emitter
 from app_kernel.core.errors import KernelError, Unavailable
 from app_kernel.core.events import PART_OF_THE_COMMIT
 from app_kernel.core.feature import Authenticator, Feature, Listener
-from app_kernel.core.outbox import ADMIN_TOPICS, EventRecorder, Recorder
+from app_kernel.core.outbox import ADMIN_TOPICS, Recorder
 from app_kernel.core.ports import Database, EntityStore, Memberships
 
 P = TypeVar("P")
-
-_log = logging.getLogger("app_kernel")
 
 
 class Kernel:
     """One service: its settings, databases, features and the ports that they provide to each other."""
 
     def __init__(
-        self, config: ServiceConfig, db: Database, features: Sequence[Feature], *, admin_db: Database | None = None
+        self,
+        config: ServiceConfig,
+        db: Database,
+        features: Sequence[Feature],
+        *,
+        admin_db: Database | None = None,
+        version: str = "",
     ) -> None:
         self.config = config
         self.db = db
         self.admin_db = admin_db
         """None when no feature needs one and none is set. It may open later than the service: see `admin_store`."""
+        self.version = version
+        """The service's version, as `create_service` was told it."""
         self.features = tuple(features)
         self.connect_redis: Callable[[], Any] | None = None
         """Makes the Redis client at start-up, in the event loop that uses it; None without Redis."""
@@ -41,15 +48,14 @@ class Kernel:
         """Whether start-up is over and shutdown has not begun."""
         self.listener_failures = 0
         """How many times a listener failed since the start."""
+        self.dropped: Counter[str] = Counter()
+        """What was to be written beside the requests and was not, as there was too much of it: how often, by topic."""
         self.authenticator: Authenticator | None = next((f.authenticator for f in features if f.authenticator), None)
         self._listeners: dict[type, tuple[tuple[str, Listener], ...]] = {}
         for feature in features:
             for event_type, listener in feature.listeners.items():
                 self._listeners[event_type] = (*self._listeners.get(event_type, ()), (feature.name, listener))
-        self._event_recorders: dict[type, tuple[EventRecorder, ...]] = {}
-        for feature in features:
-            for event_type, recorder in feature.event_recorders.items():
-                self._event_recorders[event_type] = (*self._event_recorders.get(event_type, ()), recorder)
+        self._emitter = Emitter(self, features, self._listeners)
         self._ports: dict[type, object] = {}
         for feature in features:
             for port, make in feature.provides.items():
@@ -95,33 +101,28 @@ class Kernel:
     async def emit(self, event: object) -> None:
         """Tells every listener of the event's type, in the order of the features; a failing one is logged and counted.
 
-        It does not raise, because what the event tells of has happened; only where listeners are a part of the open
-        transaction (`PART_OF_THE_COMMIT`) the failure of one is raised, so that nothing is committed by half.
+        It does not raise, because what the event tells of has happened; except where it is a part of the open
+        transaction: by a listener of `PART_OF_THE_COMMIT`, or by a recorder, so that nothing is committed by half.
+        Listeners of `AFTER_THE_COMMIT`, and of what is recorded, hear of it once the transaction is committed, and
+        never if it is rolled back; async ones then in a task. See `Emitter.emit`.
         """
-        if type(event) in self._event_recorders:
-            await self._record(event)
-        for feature_name, listener in self._listeners.get(type(event), ()):
+        event_type = type(event)
+        if event_type in self._emitter.types:
+            await self._emitter.emit(event)
+            return
+        for feature_name, listener in self._listeners.get(event_type, ()):
             try:
                 result = listener(self, event)
                 if result is not None and inspect.isawaitable(result):
                     await result
             except Exception:
-                self.listener_failures += 1
-                _log.exception("listener_failed", extra={"feature": feature_name, "event_type": type(event).__name__})
+                self._emitter.note_failure(feature_name, event)
                 if isinstance(event, PART_OF_THE_COMMIT):
                     raise
 
-    async def _record(self, event: object) -> None:
-        """Writes what must leave with the event; inside a transaction a failure is raised, so that both are one."""
-        db = self.db.connection().privileged
-        try:
-            messages = [message for recorder in self._event_recorders[type(event)] for message in recorder(self, event)]
-            await db.send_messages(messages)
-        except Exception:
-            self.listener_failures += 1
-            _log.exception("event_not_recorded", extra={"event_type": type(event).__name__})
-            if self.db.statements.in_transaction:
-                raise
+    async def end_telling(self) -> None:
+        """Waits, for a short time, until async listeners have heard of what was committed."""
+        await self._emitter.end()
 
 
 def needs_admin_database(features: Iterable[Feature]) -> bool:

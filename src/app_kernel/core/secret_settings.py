@@ -17,6 +17,7 @@ def secret_values(config: ServiceConfig) -> Iterator[str]:
             yield value
     for options in config.oauth_providers.values():
         yield str(options.get("client_secret") or "")
+    yield from config.otlp_headers.values()
     for url in (config.smtp_url, config.redis_url, config.database_name, config.admin_db_url):
         yield from _passwords_of(url or "")
 

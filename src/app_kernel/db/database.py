@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
+from app_kernel.core.database_figures import DatabaseFigures, PoolFigures
 from app_kernel.core.errors import Unavailable
 from app_kernel.core.outbox import Recorder
 from app_kernel.core.tables import Table
@@ -28,6 +29,15 @@ class Database:
     def driver(self) -> Driver:
         """What runs its statements; for the outbox, which is part of the store."""
         return self._driver
+
+    @property
+    def figures(self) -> DatabaseFigures:
+        """What it did, as counters that go on."""
+        return self._driver.figures
+
+    def pool(self) -> PoolFigures:
+        """How its connections stand."""
+        return self._driver.pool()
 
     @property
     def statements(self) -> DriverStatements:

@@ -6,7 +6,7 @@ from typing import Any
 
 from app_kernel.core.errors import InvalidQuery, UnsupportedValue
 from app_kernel.db.dialects.base import Dialect
-from app_kernel.db.kinds import as_kind, check_text, kind_of
+from app_kernel.db.kinds import INT64_MAX, INT64_MIN, as_kind, check_text, kind_of
 
 _TOKEN = re.compile(
     r"""'(?:[^']|'')*'            # text
@@ -51,5 +51,11 @@ def encode_raw(value: Any, dialect: Dialect) -> Any:
     """A parameter of a raw statement, stored as a value of its own kind is; raises UnsupportedValue."""
     if value is None:
         return None
+    # Statements of many rows are full of these, which every database takes as they are.
+    if type(value) is str:
+        check_text("param", value)
+        return value
+    if type(value) is int and INT64_MIN <= value <= INT64_MAX:
+        return value
     kind = kind_of("param", value)
     return dialect.encode_raw(kind, as_kind(kind, value))

@@ -8,6 +8,7 @@ from app_kernel.core.errors import InvalidQuery, OutsideWorkspace, ReservedName
 from app_kernel.core.outbox import Message, Recorder
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.tables import Table
+from app_kernel.core.tracing import span
 from app_kernel.core.transaction import joined_transaction
 from app_kernel.db.definitions import DefinitionVerbs
 from app_kernel.db.drivers.base import TRANSACTION_SECONDS, Driver
@@ -21,10 +22,12 @@ from app_kernel.db.reads import ReadVerbs
 from app_kernel.db.row import ResultRow
 from app_kernel.db.saves import SaveVerbs
 from app_kernel.db.scope import Scope
+from app_kernel.db.traced import database_attributes, traced
 from app_kernel.db.transactions import StoreTransaction, check_seconds, open_transaction
 from app_kernel.db.workspace import check_workspace
 
 
+@traced
 class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, EntityStore):
     """A handle on a database. It holds no connection between verbs, so tasks may share it."""
 
@@ -114,8 +117,11 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
             async with joined.nested():
                 yield self
         else:
-            async with open_transaction(self._driver, self._outside.schema.everybodys, self._recorders, limit):
-                yield self
+            with span("transaction", "client") as made:
+                if made is not None:
+                    made.set_attributes(database_attributes(self._dialect.name, "transaction"))
+                async with open_transaction(self._driver, self._outside.schema.everybodys, self._recorders, limit):
+                    yield self
 
     def after_commit(self, callback: Callable[[], object]) -> None:
         """Calls back once the open transaction is committed, and never if it is rolled back; at once outside of one.
@@ -128,14 +134,17 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
         else:
             joined.after_commit(callback)
 
-    def add_recorder(self, recorder: Recorder) -> None:
+    def add_recorder(self, recorder: Recorder) -> Recorder:
         """Shows every later change of this database, through whichever handle of this process, to `recorder`.
 
-        It is called inside the change's transaction; what it answers leaves with the commit. Does nothing where it is
-        there already.
+        It is called inside the change's transaction; what it answers leaves with the commit. Where it is there already,
+        or another one that equals it, that one stays and is returned.
         """
-        if recorder not in self._recorders:
-            self._recorders.append(recorder)
+        for there in self._recorders:
+            if there == recorder:
+                return there
+        self._recorders.append(recorder)
+        return recorder
 
     async def send_messages(self, messages: Sequence[Message]) -> None:
         """Puts messages into the outbox, with the open transaction or in one of their own; privileged handles only."""

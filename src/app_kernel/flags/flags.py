@@ -1,6 +1,5 @@
 """Evaluating, setting and listing flags, from routes, jobs and scripts alike."""
 
-import asyncio
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,7 +12,7 @@ from app_kernel.core.events import SecurityEvent
 from app_kernel.core.models import HistoryEntry
 from app_kernel.core.ports import EntityStore
 from app_kernel.flags import store
-from app_kernel.flags.live import LiveFlags, Rules, flags_of, note_uncommitted, sees_uncommitted
+from app_kernel.flags.live import Rules, flags_of, note_uncommitted, sees_uncommitted
 from app_kernel.flags.rollout import ON, Explanation, Rule, decide, default_percent, explain, rule_of, subject_of
 from app_kernel.flags.values import check_flag_name, check_names, checked_values
 
@@ -63,6 +62,7 @@ async def check_flags(
         rules = await live.current()
     checked = sorted(rules) if wanted is None else wanted
     if live is not None:
+        live.evaluations += len(checked)
         live.uses.note(*(name for name in checked if name in rules))
     return {name: decide(rules.get(name), user, workspace) in ON for name in checked}
 
@@ -104,7 +104,6 @@ async def change_flag(
     row = await store.get_row(db, name)
     if row is not None and not _differences(row, values):
         return await _with_use(db, row), False
-    told: list[asyncio.Task[None]] = []
     async with db.transaction():
         await store.hold_flags(db)
         # Again, as nobody else changes it from here on.
@@ -114,23 +113,20 @@ async def change_flag(
         changed = await _new_values(db, values) if row is None else _differences(row, values)
         saved = await store.save_row(db, name, changed)
         detail = {"changed": sorted(changed), "enabled": saved["enabled"], "rollout_percent": saved["rollout_percent"]}
-        _after_commit(db, told, "flag.changed", name, detail)
-    await _finish(told)
+        await _note_change(db, "flag.changed", name, detail)
     return await _with_use(db, saved), row is None
 
 
 async def delete_flag(db: EntityStore, name: str) -> bool:
     """Removes a flag, which is then off for everybody; its history stays. False when there was none."""
     name, db = check_flag_name(name), _everybodys(db)
-    told: list[asyncio.Task[None]] = []
     if await store.get_row(db, name) is None:
         return False
     async with db.transaction():
         await store.hold_flags(db)
         deleted = await store.delete_row(db, name)
         if deleted:
-            _after_commit(db, told, "flag.deleted", name, {})
-    await _finish(told)
+            await _note_change(db, "flag.deleted", name, {})
     return deleted
 
 
@@ -176,6 +172,7 @@ async def _find_rule(db: EntityStore, name: str, *, count: bool = True) -> Rule 
         row = await store.get_row(_everybodys(db), check_flag_name(name))
         rule = None if row is None else rule_of(row)
     else:
+        live.evaluations += count
         rule = (await live.current()).get(name)
     if rule is None:
         check_flag_name(name)
@@ -208,29 +205,16 @@ async def _new_values(db: EntityStore, values: Row) -> Row:
     return {**defaults, **values}
 
 
-def _after_commit(
-    db: EntityStore, told: "list[asyncio.Task[None]]", event: str, name: str, detail: Mapping[str, Any]
-) -> None:
-    """Publishes a change once it is committed, and never before."""
+async def _note_change(db: EntityStore, event: str, name: str, detail: Mapping[str, Any]) -> None:
+    """Publishes a change, and tells of it, once it is committed, and never before."""
     note_uncommitted()
     live = flags_of(db)
     if live is None:
         return  # a script: services find out when they look
+    db.after_commit(live.publish)
     context = current_context()
     actor = context.actor_id if context.user is None else context.user.id
-    said = SecurityEvent(event, None, context.address, {"flag": name, **detail}, actor)
-
-    def committed(live: LiveFlags = live) -> None:
-        live.publish()
-        told.append(live.tell(said))
-
-    db.after_commit(committed)
-
-
-async def _finish(told: "list[asyncio.Task[None]]") -> None:
-    """Listeners were told when the caller goes on; those of a transaction that is still open are told at its end."""
-    for task in told:
-        await asyncio.shield(task)
+    await live.kernel.emit(SecurityEvent(event, None, context.address, {"flag": name, **detail}, actor))
 
 
 async def _with_use(db: EntityStore, row: Row) -> Row:

@@ -19,7 +19,7 @@ from app_kernel.core.current import current_kernel
 from app_kernel.core.errors import AmbiguousKernel, FlagError, NoRunningKernel, StoreError, Unavailable
 from app_kernel.core.feature import left_out
 from app_kernel.core.kernel import Kernel
-from app_kernel.core.ports import EntityStore
+from app_kernel.core.ports import EntityStore, FlagFigures
 from app_kernel.core.transaction import OpenTransaction, innermost_transaction
 from app_kernel.flags import store
 from app_kernel.flags.rollout import Rule, rule_of
@@ -34,7 +34,7 @@ PATIENCE = 1.0
 READ_ALL = 60.0
 """Seconds after which all flags are read anew, whatever the token says: somebody may have used plain SQL."""
 LAST_WORDS = 2.0
-"""Seconds that a stopping service gives to what is still to be told."""
+"""Seconds that a stopping service gives to a look that is under way."""
 CHANNEL = "flags"
 
 Rules = Mapping[str, Rule]
@@ -58,7 +58,8 @@ class LiveFlags:
         self.since = 0.0
         self.until = 0.0
         """From when to when `rules` are taken without a second look, by the monotonic clock."""
-        self._kernel = kernel
+        self.kernel = kernel
+        self.evaluations = 0
         self._token: str | None = None
         self._all_read_at = 0.0
         self._read_at = 0.0
@@ -68,12 +69,11 @@ class LiveFlags:
         """How many of them `rules` are sure to have."""
         self._failing = False
         self._reading: asyncio.Task[None] | None = None
-        self._telling: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def evaluated(self) -> AsyncIterator[None]:
         """Evaluates the flags of the service's database while the block runs."""
-        stop_listening = self._kernel.db.statements.on_signal(CHANNEL, self._note_change)
+        stop_listening = self.kernel.db.statements.on_signal(CHANNEL, self._note_change)
         _running[self.db.database] = self
         try:
             # When this fails, it is logged, and the first evaluation tries again.
@@ -85,9 +85,12 @@ class LiveFlags:
             stop_listening()
             if self._reading is not None:
                 self._reading.cancel()
-            ending = self._telling | ({self._reading} if self._reading is not None else set())
-            if ending:
-                await asyncio.wait(ending, timeout=LAST_WORDS)
+                await asyncio.wait({self._reading}, timeout=LAST_WORDS)
+
+    def figures(self) -> FlagFigures:
+        """How the copy of this process stands."""
+        age = None if self.rules is None else max(0.0, clock.monotonic() - self._read_at)
+        return FlagFigures(len(self.rules or ()), age, self.evaluations, self._failing)
 
     async def current(self) -> Rules:
         """The flags as they were committed a second ago at the latest; raises Unavailable where they never were read.
@@ -123,14 +126,7 @@ class LiveFlags:
         # Who has just committed has a database.
         self._failing = False
         self._note_change()
-        self._kernel.db.statements.signal(CHANNEL)
-
-    def tell(self, event: object) -> "asyncio.Task[None]":
-        """Tells the service's listeners, in a task: who calls back after a commit cannot wait for them."""
-        task = asyncio.get_running_loop().create_task(_emit(self._kernel, event))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
-        return task
+        self.kernel.db.statements.signal(CHANNEL)
 
     def _note_change(self) -> None:
         self._changes += 1
@@ -159,7 +155,7 @@ class LiveFlags:
         return self._reading
 
     async def _look_up(self) -> None:
-        enter_context(Context(kernel=self._kernel))
+        enter_context(Context(kernel=self.kernel))
         began, changes = clock.monotonic(), self._changes
         try:
             token = await store.read_token(self.db)
@@ -201,10 +197,6 @@ async def _rules_of(rows: Sequence[Mapping[str, Any]]) -> Rules:
         if not at % store.PAGE:
             await asyncio.sleep(0)
     return rules
-
-
-async def _emit(kernel: Kernel, event: object) -> None:
-    await kernel.emit(event)
 
 
 def flags_of(db: EntityStore) -> LiveFlags | None:

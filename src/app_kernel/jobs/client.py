@@ -20,6 +20,7 @@ from app_kernel.core.jobs import (
     Task,
 )
 from app_kernel.core.ports import JobQueue
+from app_kernel.core.tracing import current_traceparent, span
 from app_kernel.jobs.payload import LONGEST_BODY, check_json
 from app_kernel.jobs.queues.backend import Backend
 from app_kernel.jobs.records import Body, Enqueued, Followup, JobFilter, JobRow, NewJob
@@ -92,13 +93,21 @@ class JobClient(JobQueue):
             "run_at": run_at, "timeout": timeout, "max_attempts": max_attempts, "unique_key": unique_key,
             "metadata": metadata, "on_success": on_success, "on_failure": on_failure, "queue": queue,
         }  # fmt: skip
-        job = self._make(name, payload, given)
-        (result,) = await self.add([job])
+        with span(f"enqueue {name}", "producer") as made:
+            job = self._make(name, payload, given)
+            if made is not None:
+                made.set_attributes({**_told(job), "messaging.message.id": job.id})
+            (result,) = await self.add([job])
         # An id made here is new, also where its enqueueing was repeated after a broken connection.
         return replace(result, deduplicated=False) if job_id is None and result.job_id == job.id else result
 
-    async def enqueue_many(self, name: str, payloads: Sequence[Any], **options: Any) -> list[EnqueueResult]:
-        """Enqueues a job for each payload, all or none, in one step; the options are those of `enqueue`, for all."""
+    async def enqueue_many(
+        self, name: str, payloads: Sequence[Any], *, traces: Sequence[str | None] | None = None, **options: Any
+    ) -> list[EnqueueResult]:
+        """Enqueues a job for each payload, all or none, in one step; the options are those of `enqueue`, for all.
+
+        `traces` are the traceparents of what the jobs are a part of, one for each, where that is not the caller's.
+        """
         unknown = options.keys() - _OPTIONS
         if unknown or options.get("job_id") is not None or options.get("unique_key") is not None:
             raise InvalidJob(f"enqueue_many() does not take {', '.join(sorted(unknown)) or 'a job_id or unique_key'}.")
@@ -108,8 +117,16 @@ class JobClient(JobQueue):
         listed = list(payloads)
         if len(listed) > MOST_AT_ONCE:
             raise InvalidJob(f"enqueue_many() takes {MOST_AT_ONCE} payloads at a time; call it for each part.")
-        jobs = [self._make(name, payload, options) for payload in listed]
-        return await self.add(jobs) if jobs else []
+        if not listed:
+            return []
+        with span(f"enqueue {name}", "producer") as made:
+            jobs = [
+                self._make(name, payload, options if traces is None else {**options, "traceparent": traces[at]})
+                for at, payload in enumerate(listed)
+            ]
+            if made is not None:
+                made.set_attributes({**_told(jobs[0]), "messaging.batch.message_count": len(jobs)})
+            return await self.add(jobs)
 
     async def add(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
         """Enqueues jobs that are made already."""
@@ -236,7 +253,7 @@ class JobClient(JobQueue):
             timeout=timeout,
             has_own_attempts=given.get("max_attempts") is not None,
             request_id=context.request_id,
-            traceparent=context.traceparent,
+            traceparent=given["traceparent"] if "traceparent" in given else current_traceparent(),
             on_success=self._followup("on_success", given.get("on_success")),
             on_failure=self._followup("on_failure", given.get("on_failure")),
         ).text()
@@ -262,6 +279,17 @@ _OPTIONS = frozenset(
         "metadata", "on_success", "on_failure", "queue",
     }
 )  # fmt: skip
+
+
+def _told(job: NewJob) -> dict[str, str]:
+    """What a span of an enqueueing says, by OpenTelemetry's conventions for messaging."""
+    return {
+        "messaging.system": "app_kernel",
+        "messaging.operation.name": "enqueue",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": job.queue,
+        "app_kernel.job.task": job.task,
+    }
 
 
 def get_job_client() -> JobClient:

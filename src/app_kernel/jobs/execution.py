@@ -9,13 +9,14 @@ from typing import Any
 from app_kernel.core.context import Context, in_context
 from app_kernel.core.errors import Unavailable, UnknownTask
 from app_kernel.core.jobs import DoNotRetry, RetryLater, Task
+from app_kernel.core.tracing import traced_run
 from app_kernel.core.transaction import enter_transaction, innermost_transaction
 from app_kernel.jobs.context import JobContext
 from app_kernel.jobs.cron import next_time
 from app_kernel.jobs.handlers import Call
 from app_kernel.jobs.queues.backend import Backend
 from app_kernel.jobs.queues.base import KernelJob
-from app_kernel.jobs.records import Body
+from app_kernel.jobs.records import Body, JobRow
 from app_kernel.jobs.threads import HandlerRaised, HandlerThread, JobInterrupted
 from app_kernel.jobs.watchdog import HandlerTimeout, Watchdog
 
@@ -74,7 +75,9 @@ class Executor:
             traceparent=body.traceparent,
             job_id=row.id,
         )
-        with in_context(entered):
+        tracing = traced_run(self._kernel, entered, f"run {row.task}", _told(row), _raised)
+        with in_context(entered), tracing as job.trace:
+            job.traceparent = entered.traceparent
             # The task may have been started inside somebody's transaction.
             enter_transaction(None)
             bound = call.bind(body.payload, ctx)
@@ -123,6 +126,23 @@ class Executor:
             report=report,
         )
         return ctx
+
+
+def _told(row: JobRow) -> dict[str, Any]:
+    """What a span of a run says, by OpenTelemetry's conventions for messaging."""
+    return {
+        "messaging.system": "app_kernel",
+        "messaging.operation.name": "run",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": row.queue,
+        "messaging.message.id": row.id,
+        "app_kernel.job.task": row.task,
+        "app_kernel.job.attempt": row.attempts,
+    }
+
+
+def _raised(exc: BaseException) -> BaseException:
+    return exc.error if isinstance(exc, HandlerRaised) else exc
 
 
 def _is_running(task: "asyncio.Task[Any] | None") -> bool:

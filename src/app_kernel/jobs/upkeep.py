@@ -15,6 +15,7 @@ from app_kernel.core import clock
 from app_kernel.core.errors import Unavailable
 from app_kernel.core.events import JobFinished
 from app_kernel.core.jobs import DEAD_TTL, Task
+from app_kernel.jobs.ends import finished
 from app_kernel.jobs.queues.backend import PRUNED_AT_ONCE, Backend, reason_of
 from app_kernel.jobs.queues.base import UNKNOWN, Emit, KernelJob, followups, most_attempts
 from app_kernel.jobs.queues.settling import Settler
@@ -195,4 +196,5 @@ class Upkeep:
 def _finished(row: JobRow, outcome: str, name: str) -> JobFinished:
     began = row.started_at or row.due
     ran = max(0.0, clock.epoch() - began)
-    return JobFinished(name, row.queue, row.id, outcome, row.attempts, max(0.0, began - row.due), ran)
+    error = "WorkerLost" if outcome == "dead" else None
+    return finished(row, Body.read(row.body), task_name=name, outcome=outcome, ran=ran, error=error)

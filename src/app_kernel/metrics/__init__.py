@@ -1,10 +1,11 @@
-"""Figures for Prometheus at `/metrics`: of requests, of the outbox and of background jobs.
+"""Figures for Prometheus at `/metrics`, of every part of a service; what they mean is in docs/reference/metrics.md.
 
-With several worker processes the figures are those of all of them if `PROMETHEUS_MULTIPROC_DIR` names an empty
-directory before the first one starts; prometheus_client reads it itself. Without it each process shows its own.
+With `uvicorn --workers N` they are those of all workers, whichever of them answers. Servers that fork their workers,
+such as gunicorn, need `PROMETHEUS_MULTIPROC_DIR` to name an empty directory before they start; prometheus_client reads
+it itself.
 """
 
 from app_kernel.metrics.feature import create_feature
-from app_kernel.metrics.requests import RequestFigures
+from app_kernel.metrics.page import ServiceFigures
 
-__all__ = ["RequestFigures", "create_feature"]
+__all__ = ["ServiceFigures", "create_feature"]

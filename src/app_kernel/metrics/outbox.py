@@ -28,7 +28,7 @@ class OutboxMetrics:
         self._unsent = gauge("unsent", "Messages that have not left the outbox.")
         self._oldest = gauge("oldest_seconds", "Age of the oldest message that has not left.")
         self._dead = gauge("dead_letters", "Messages that no receiver took, kept until somebody sends them again.")
-        self._active = gauge("relay_active", "Whether the relay of this process is the one that carries.", "livemax")
+        self._active = gauge("relay_active", "1 while the relay of one of these processes carries.", "livemax")
         self._in_streams = Gauge(
             "app_kernel_outbox_stream_length",
             "Messages in the Redis stream that no admin worker has written.",
@@ -50,6 +50,11 @@ class OutboxMetrics:
         self._died.labels(event.topic).inc(event.dead)
         self._interrupted.labels(event.topic).inc(event.interrupted)
 
+    def publish(self, kernel: Kernel) -> None:
+        """Takes over whether this process carries."""
+        outbox = kernel.find_port(Outbox)  # type: ignore[type-abstract]  # a port is asked for by its protocol
+        self._active.set(outbox is not None and outbox.is_active)
+
     async def look(self, kernel: Kernel) -> None:
         """Reads how the outbox stands; what cannot be read is shown as no number."""
         outbox = kernel.find_port(Outbox)  # type: ignore[type-abstract]  # a port is asked for by its protocol
@@ -61,7 +66,6 @@ class OutboxMetrics:
         self._unsent.set(unknown if figures is None else figures.unsent)
         self._oldest.set(unknown if figures is None else figures.oldest_seconds)
         self._dead.set(unknown if figures is None else figures.dead)
-        self._active.set(figures is not None and figures.is_active)
         known = {} if figures is None else figures.in_streams or {}
         for topic in self._topics | known.keys():
             self._in_streams.labels(topic).set(known.get(topic, unknown))

@@ -88,7 +88,7 @@ class Linking:
             if not others and not (account is not None and account.has_password):
                 raise LastSignInMethod
             await store.delete_identity(db, mine["id"])
-        await self.report("oauth.unlinked", user_id, provider=provider)
+            await self.report("oauth.unlinked", user_id, provider=provider)
 
     async def report(self, name: str, user_id: str | None, **detail: Any) -> None:
         """Tells the security log."""
@@ -134,18 +134,17 @@ class Linking:
 
     async def _insert(self, db: EntityStore, account: Account, identity: ProviderIdentity) -> None:
         same = identity.email_verified and await self._is_email_of(db, account, identity.email)
-        await store.insert_identity(
-            db,
-            {
-                "provider": identity.provider,
-                "issuer": identity.issuer,
-                "subject": identity.subject,
-                "user_id": account.id,
-                "email": identity.email,
-                "email_confirmed": account.email_verified or same,
-            },
-        )
-        await self.report("oauth.linked", account.id, provider=identity.provider)
+        values = {
+            "provider": identity.provider,
+            "issuer": identity.issuer,
+            "subject": identity.subject,
+            "user_id": account.id,
+            "email": identity.email,
+            "email_confirmed": account.email_verified or same,
+        }
+        async with db.transaction():
+            await store.insert_identity(db, values)
+            await self.report("oauth.linked", account.id, provider=identity.provider)
 
     async def _is_email_of(self, db: EntityStore, account: Account, email: str | None) -> bool:
         found = await self.accounts.find_account(db, email) if email is not None else None

@@ -1,6 +1,6 @@
 """The feature put together; imported only where providers are configured, as its libraries take time to import."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 from app_kernel.core.config import ServiceConfig
@@ -48,6 +48,8 @@ async def _forget_early_links(kernel: Kernel, event: OwnershipProven) -> None:
     await forget_early_links(kernel, event.user_id)
 
 
-async def _forget_uncounted_links(kernel: Kernel, event: SecurityEvent) -> None:
+def _forget_uncounted_links(kernel: Kernel, event: SecurityEvent) -> Awaitable[None] | None:
+    # Plain, so that no task is made for all the other events.
     if event.name in CONFIRMED and event.user_id is not None:
-        await forget_early_links(kernel, event.user_id)
+        return forget_early_links(kernel, event.user_id)
+    return None

@@ -65,7 +65,7 @@ async def _accept(db: EntityStore, find: Find, user_id: str) -> Row:
             raise InviteNotFound
         member = await insert(db, invite["workspace_id"], user_id, invite["role"])
         await store.delete_invites(db, [invite["id"]])
-    await told_of_joining(db, member, user_id, invite_id=invite["id"], invited_by=invite["invited_by"])
+        await told_of_joining(db, member, user_id, invite_id=invite["id"], invited_by=invite["invited_by"])
     return member
 
 
@@ -73,8 +73,8 @@ async def _decline(db: EntityStore, find: Find, user_id: str) -> None:
     async with db.transaction():
         invite = await _hold(db, find, user_id)
         await store.delete_invites(db, [invite["id"]])
-    detail = {"invite_id": invite["id"], "reason": "declined"}
-    await emit_security("workspace.invite_cancelled", user_id, invite["workspace_id"], user_id, **detail)
+        detail = {"invite_id": invite["id"], "reason": "declined"}
+        await emit_security("workspace.invite_cancelled", user_id, invite["workspace_id"], user_id, **detail)
 
 
 async def _hold(db: EntityStore, find: Find, user_id: str) -> Row:

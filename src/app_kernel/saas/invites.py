@@ -55,7 +55,7 @@ async def create_invite(
             await _require_room(db, workspace_id)
         given = {} if before is None else {"id": before["id"]}
         made = await _save(db, workspace, {**given, "email": address, "role": role, "invited_by": by}, mailed)
-    await emit_security("workspace.invited", by, workspace_id, by, invite_id=made["id"], role=role)
+        await emit_security("workspace.invited", by, workspace_id, by, invite_id=made["id"], role=role)
     return made
 
 
@@ -75,7 +75,7 @@ async def resend_invite(db: EntityStore, workspace_id: str, invite_id: str, *, b
             await _require_room(db, workspace_id)
         kept = {field: invite[field] for field in ("id", "email", "role")}
         made = await _save(db, workspace, {**kept, "invited_by": by}, mailed)
-    await emit_security("workspace.invited", by, workspace_id, by, invite_id=invite_id, role=made["role"])
+        await emit_security("workspace.invited", by, workspace_id, by, invite_id=invite_id, role=made["role"])
     return made
 
 
@@ -85,7 +85,7 @@ async def cancel_invite(db: EntityStore, workspace_id: str, invite_id: str, *, b
         await hold_workspace(db, workspace_id, by, ADMIN)
         await _require(db, workspace_id, invite_id)
         await store.delete_invites(db, [invite_id])
-    await emit_security("workspace.invite_cancelled", None, workspace_id, by, invite_id=invite_id)
+        await emit_security("workspace.invite_cancelled", None, workspace_id, by, invite_id=invite_id)
 
 
 async def list_invites(db: EntityStore, workspace_id: str, *, limit: int = 100, offset: int = 0) -> list[Row]:

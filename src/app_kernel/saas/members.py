@@ -35,7 +35,7 @@ async def add_member(
         if by is not None:
             require_grant(await acting_role(db, workspace_id, by), role)
         member = await insert(db, workspace_id, user_id, role)
-    await told_of_joining(db, member, by)
+        await told_of_joining(db, member, by)
     return member
 
 
@@ -67,7 +67,7 @@ async def set_member_role(db: EntityStore, workspace_id: str, user_id: str, role
         elif member["role"] != OWNER:
             await require_active(db, user_id)
         changed = await store.update_member(db, member, role)
-    await _told_of_role(db, changed, member["role"], by)
+        await _told_of_role(db, changed, member["role"], by)
     return changed
 
 
@@ -84,8 +84,9 @@ async def remove_member(db: EntityStore, workspace_id: str, user_id: str, *, by:
             require_power(await acting_role(db, workspace_id, by), member["role"])
         await _keep_an_owner(db, member)
         await store.delete_members(db, [member])
-    forget(db, workspace_id, user_id)
-    await emit_security("workspace.left" if by == user_id else "workspace.member_removed", user_id, workspace_id, by)
+        forget(db, workspace_id, user_id)
+        name = "workspace.left" if by == user_id else "workspace.member_removed"
+        await emit_security(name, user_id, workspace_id, by)
 
 
 async def transfer_ownership(db: EntityStore, workspace_id: str, from_id: str, to_id: str) -> Row:
@@ -104,10 +105,9 @@ async def transfer_ownership(db: EntityStore, workspace_id: str, from_id: str, t
         taker = await _require_member(db, workspace_id, to_id)
         taker = await store.update_member(db, taker, OWNER)
         await store.update_member(db, giver, ADMIN)
-    forget(db, workspace_id, from_id)
-    forget(db, workspace_id, to_id)
-    for user_id in (from_id, to_id):
-        await emit_security("workspace.ownership_transferred", user_id, workspace_id, from_id, to=to_id)
+        for user_id in (from_id, to_id):
+            forget(db, workspace_id, user_id)
+            await emit_security("workspace.ownership_transferred", user_id, workspace_id, from_id, to=to_id)
     return taker
 
 

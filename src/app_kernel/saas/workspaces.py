@@ -33,8 +33,8 @@ async def create_workspace(db: EntityStore, name: str, owner_id: str, *, slug: s
         await require_room(db, owner_id)
         row = await (_insert_near(db, name) if wanted is None else store.insert_workspace(db, name, wanted))
         await store.insert_member(db, row["id"], owner_id, OWNER)
-    forget(db, row["id"])
-    await emit_security("workspace.created", owner_id, row["id"], None)
+        forget(db, row["id"])
+        await emit_security("workspace.created", owner_id, row["id"], None)
     return {**row, "role": OWNER}
 
 
@@ -81,8 +81,8 @@ async def delete_workspace(db: EntityStore, workspace_id: str, *, by: str | None
     async with db.transaction():
         await hold_workspace(db, workspace_id, by, OWNER)
         await store.delete_workspace(db, workspace_id)
-    forget(db, workspace_id)
-    await emit_security("workspace.deleted", by, workspace_id, by)
+        forget(db, workspace_id)
+        await emit_security("workspace.deleted", by, workspace_id, by)
 
 
 async def restore_workspace(db: EntityStore, workspace_id: str, *, by: str | None = None) -> Row:
@@ -95,9 +95,9 @@ async def restore_workspace(db: EntityStore, workspace_id: str, *, by: str | Non
         was_deleted = row["deleted_at"] is not None
         if was_deleted:
             row = await store.restore_workspace(db, workspace_id)
-    forget(db, workspace_id)
-    if was_deleted:
-        await emit_security("workspace.restored", by, workspace_id, by)
+        forget(db, workspace_id)
+        if was_deleted:
+            await emit_security("workspace.restored", by, workspace_id, by)
     return row
 
 
@@ -111,7 +111,7 @@ async def choose_workspace(db: EntityStore, user_id: str, workspace_id: str | No
         if workspace_id is not None and await store.get_role(db, workspace_id, user_id) is None:
             raise WorkspaceNotFound
         await store.save_choice(db, user_id, workspace_id)
-    await emit_security("workspace.selected", user_id, workspace_id or "", user_id)
+        await emit_security("workspace.selected", user_id, workspace_id or "", user_id)
 
 
 async def hold_workspace(

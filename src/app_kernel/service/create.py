@@ -74,7 +74,7 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
 
     hooks = Hooks(schema_init, db_seed, _listed(on_startup), _listed(on_shutdown))
     app = KernelApp(
-        make_kernel(settled, chosen),
+        make_kernel(settled, chosen, version),
         title=settled.name or "",
         version=version,
         description=description,
@@ -122,14 +122,14 @@ def _router_problems(routers: Iterable[APIRouter], chosen: Iterable[Feature]) ->
         yield from find_misplaced_routers(router.routes)
 
 
-def make_kernel(config: ServiceConfig, features: Sequence[Feature]) -> Kernel:
+def make_kernel(config: ServiceConfig, features: Sequence[Feature], version: str = "") -> Kernel:
     """The kernel with databases that are not open and a Redis client that is not made yet."""
     recorders = [recorder for feature in features for recorder in feature.recorders]
     synchronous, admin_db = config.database_synchronous, None
     if config.admin_db_url is not None or needs_admin_database(features):
         admin_db = create_database(config.resolved_admin_db_url, synchronous=synchronous)
     database = create_database(config.database_url, synchronous=synchronous, recorders=recorders)
-    kernel = Kernel(config, database, features, admin_db=admin_db)
+    kernel = Kernel(config, database, features, admin_db=admin_db, version=version)
     if config.redis_url is not None:
         kernel.connect_redis = partial(create_redis, config.redis_url, kernel.name)
     return kernel
@@ -183,7 +183,7 @@ def _feature_problems(features: Sequence[Feature]) -> Iterator[str]:
             yield f"features: {count} features are named {name}"
     if any(feature.middleware for feature in features) and features[0].name != "request_log":
         yield "features: request_log must come first, as every other layer stands in the request that it begins"
-    carries = [feature.name for feature in features if feature.sinks or feature.recorders]
+    carries = [feature.name for feature in features if feature.sinks or feature.recorders or feature.event_recorders]
     if carries and not any(feature.name == "outbox" for feature in features):
         yield f"features: {carries[0]} needs the feature outbox; `features=` replaces the list: use [*FEATURES, ...]"
     authenticators = [feature.name for feature in features if feature.authenticator is not None]

@@ -1,4 +1,5 @@
-"""A service without its HTTP side: what a worker process stands on. It waits for what is away instead of failing."""
+"""A service without its HTTP side: what a worker process stands on, which waits for what is away instead of failing,
+and what a command of a terminal does."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app_kernel.core.context import Context, enter_context
+from app_kernel.core.context import Context, enter_context, in_context
 from app_kernel.core.current import enter_kernel, leave_kernel
 from app_kernel.core.errors import Unavailable
 from app_kernel.core.kernel import Kernel
@@ -29,6 +30,7 @@ async def opened_kernel(kernel: Kernel, ending: asyncio.Event) -> AsyncIterator[
             yield False
             return
         opened.push_async_callback(kernel.db.close)
+        opened.push_async_callback(kernel.end_telling)
         enter_kernel(kernel)
         kernel.running = True
         opened.callback(_leave, kernel)
@@ -41,11 +43,31 @@ async def opened_kernel(kernel: Kernel, ending: asyncio.Event) -> AsyncIterator[
         for feature in kernel.features:
             if feature.lifespan is not None:
                 await opened.enter_async_context(feature.lifespan(kernel))
+        opened.push_async_callback(kernel.end_telling)
         kernel.ready = True
         try:
             yield True
         finally:
             kernel.ready = False
+
+
+@asynccontextmanager
+async def opened_for_command(kernel: Kernel, command: str) -> AsyncIterator[None]:
+    """The app database with the features' tables, where changes and security events are recorded as in the service.
+
+    Neither Redis nor the admin database is asked for anything, and nothing works beside the command: the relay of the
+    service carries what it recorded. Raises Unavailable.
+    """
+    await kernel.db.open()
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(kernel.db.close)
+        opened.push_async_callback(kernel.end_telling)
+        enter_kernel(kernel)
+        kernel.running = True
+        opened.callback(_leave, kernel)
+        await kernel.db.ensure_tables([table for feature in kernel.features for table in feature.tables])
+        with in_context(Context(kernel=kernel, command=command)):
+            yield
 
 
 def probes_of(kernel: Kernel) -> ASGIApp:

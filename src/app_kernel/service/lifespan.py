@@ -102,9 +102,12 @@ class Lifespan:
         failures: list[Exception] = []
         async with AsyncExitStack() as opened:
             opened.push_async_callback(kernel.db.close)
+            opened.push_async_callback(kernel.end_telling)
             with in_context(Context(kernel=kernel)):
                 await self._start(app, kernel, opened)
             opened.push_async_callback(self._run_shutdown_hooks, app, kernel, failures)
+            # While all that a listener may use is still open; above for what hooks and features say as they end.
+            opened.push_async_callback(kernel.end_telling)
             with in_context(Context(kernel=kernel)):
                 for feature in kernel.features:
                     if feature.work is not None:

@@ -19,6 +19,7 @@ from app_kernel.core.ports import Accounts, EntityStore, JobQueue, Outbox
 from app_kernel.db import create_database
 from app_kernel.jobs import JobView, Mode, ServiceJobs, jobs_of
 from app_kernel.mail import DevelopmentMail, development_mails
+from app_kernel.metering import RequestCounts, get_usage
 from app_kernel.redis_wire import create_redis
 from app_kernel.webhooks import CapturedWebhook, Courier, courier_of
 
@@ -94,6 +95,18 @@ class KernelClient(httpx2.AsyncClient):
             raise KernelError('Webhooks are really sent here: leave out webhooks="send", and they are captured.')
         await self.jobs.drain()
         return list(captured)
+
+    async def usage(
+        self, *, workspace_id: str | None = None, user_id: str | None = None, period: str | None = None
+    ) -> dict[str, int]:
+        """What was used, by metric, as `metering.get_usage` tells it once all that was counted so far has arrived.
+
+        Raises KernelError in a service that does not meter.
+        """
+        await self.kernel.port(RequestCounts).flush()
+        await _carry(self.kernel.find_port(Outbox))  # type: ignore[type-abstract]  # a port is asked for by its protocol
+        app = self.kernel.name
+        return await get_usage(self.admin_db, app=app, workspace_id=workspace_id, user_id=user_id, period=period)
 
     @property
     def user(self) -> UserIdentity:
@@ -180,20 +193,21 @@ class ServiceTestJobs:
         """
         ran: list[JobView] = []
         while True:
-            await self._carry()
+            await _carry(self._outbox)
             more = await self._jobs.drain()
             ran += more
             if not more:
                 return ran
 
-    async def _carry(self) -> None:
-        """Returns when the outbox is empty, or after a moment in which it did not become so."""
-        if self._outbox is None:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CARRY_SECONDS):
-                while (await self._outbox.figures()).unsent:  # noqa: ASYNC110 - the relay works by itself
-                    await asyncio.sleep(0.005)
+
+async def _carry(outbox: Outbox | None) -> None:
+    """Returns when the outbox is empty, or after a moment in which it did not become so."""
+    if outbox is None:
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CARRY_SECONDS):
+            while (await outbox.figures()).unsent:  # noqa: ASYNC110 - the relay works by itself
+                await asyncio.sleep(0.005)
 
 
 def _holds(payload: Any, wanted: Any) -> bool:

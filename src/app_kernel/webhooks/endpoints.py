@@ -72,7 +72,7 @@ async def create_webhook(
         if await store.count_webhooks(db, workspace_id) >= MOST_WEBHOOKS:
             raise InvalidWebhook(f"A workspace has at most {MOST_WEBHOOKS} webhooks; delete one first.")
         row = await store.insert_webhook(db, values)
-    await tell(kernel, "webhook.created", row)
+        await tell(kernel, "webhook.created", row)
     return {**shown(row), "secret": secret}
 
 
@@ -110,18 +110,20 @@ async def update_webhook(
         values["events"] = check_patterns(events)
     if description is not None:
         values["description"] = _checked_text(description)
-    row, _ = await store.change_webhook(db, webhook_id, lambda row: values or None)
-    if values:
-        await tell(kernel, "webhook.changed", row, fields=sorted(values.keys() & {"url", "events", "description"}))
+    async with db.transaction():
+        row, changed = await store.change_webhook(db, webhook_id, lambda row: values or None)
+        if changed:
+            await tell(kernel, "webhook.changed", row, fields=sorted(values.keys() & {"url", "events", "description"}))
     return shown(row)
 
 
 async def delete_webhook(db: EntityStore, webhook_id: str) -> bool:
     """Ends a webhook for good; what waits for it is not sent. False when there is none."""
-    row = await store.get_webhook(db, webhook_id)
-    if row is None or not await store.delete_webhook(db, webhook_id):
-        return False
-    await tell(current_kernel(), "webhook.deleted", row)
+    async with db.transaction():
+        row = await store.get_webhook(db, webhook_id)
+        if row is None or not await store.delete_webhook(db, webhook_id):
+            return False
+        await tell(current_kernel(), "webhook.deleted", row)
     return True
 
 
@@ -145,16 +147,18 @@ async def rotate_webhook_secret(
         previous = (row["secret"], until) if overlap_hours else (None, None)
         return {"secret": sealed, "previous_secret": previous[0], "previous_until": previous[1]}
 
-    row, _ = await store.change_webhook(db, webhook_id, change)
-    await tell(kernel, "webhook.secret_rotated", row, overlap_hours=overlap_hours)
+    async with db.transaction():
+        row, _ = await store.change_webhook(db, webhook_id, change)
+        await tell(kernel, "webhook.secret_rotated", row, overlap_hours=overlap_hours)
     return {**shown(row), "secret": secret}
 
 
 async def enable_webhook(db: EntityStore, webhook_id: str) -> Row:
     """Sends to a disabled webhook again; what it missed is sent by `replay_failed`. Raises WebhookNotFound."""
-    row, changed = await store.change_webhook(db, webhook_id, lambda row: None if row["is_active"] else _WELL)
-    if changed:
-        await tell(current_kernel(), "webhook.enabled", row)
+    async with db.transaction():
+        row, changed = await store.change_webhook(db, webhook_id, lambda row: None if row["is_active"] else _WELL)
+        if changed:
+            await tell(current_kernel(), "webhook.enabled", row)
     return shown(row)
 
 
@@ -163,11 +167,12 @@ async def disable_webhook(db: EntityStore, webhook_id: str) -> Row:
 
     Raises WebhookNotFound.
     """
-    row, changed = await store.change_webhook(
-        db, webhook_id, lambda row: disabled("manual") if row["is_active"] else None
-    )
-    if changed:
-        await tell(current_kernel(), "webhook.disabled", row, reason="manual")
+    async with db.transaction():
+        row, changed = await store.change_webhook(
+            db, webhook_id, lambda row: disabled("manual") if row["is_active"] else None
+        )
+        if changed:
+            await tell(current_kernel(), "webhook.disabled", row, reason="manual")
     return shown(row)
 
 

@@ -11,6 +11,7 @@ from app_kernel.core.events import EntityChanged
 from app_kernel.core.feature import left_out
 from app_kernel.core.outbox import Message, Recorder
 from app_kernel.core.ports import EntityStore
+from app_kernel.core.tracing import current_traceparent
 from app_kernel.webhooks import store
 from app_kernel.webhooks.bodies import make_body
 from app_kernel.webhooks.event_names import check_event_name
@@ -51,7 +52,9 @@ def make_message(workspace_id: str | None, event: str, data: Any, at: str | None
     """An event on its way out; raises InvalidWebhook for data that cannot be sent."""
     event_id, at = f"evt_{clock.new_id()}", at or clock.timestamp()
     body = make_body(event_id, event, at, workspace_id, data)
-    return Message(TOPIC, {"event": event, "workspace_id": workspace_id, "at": at, "body": body}, id=event_id)
+    told = {"event": event, "workspace_id": workspace_id, "at": at, "body": body}
+    traceparent = current_traceparent()
+    return Message(TOPIC, told if traceparent is None else {**told, "traceparent": traceparent}, id=event_id)
 
 
 def check_workspace(workspace_id: Any) -> str | None:

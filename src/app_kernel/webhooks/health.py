@@ -58,9 +58,11 @@ async def _disable(kernel: Kernel, db: EntityStore, webhook: Row, reason: str) -
         still = still and (reason == "gone" or row["failing_since"] == webhook["failing_since"])
         return disabled(reason) if still else None
 
-    if await _change(db, webhook, change):
-        _log.error("webhook_disabled", webhook_id=webhook["id"], reason=reason)
+    async with db.transaction():
+        if not await _change(db, webhook, change):
+            return
         await tell(kernel, "webhook.disabled", webhook, reason=reason)
+    _log.error("webhook_disabled", webhook_id=webhook["id"], reason=reason)
 
 
 async def _change(db: EntityStore, webhook: Row, change: Any) -> bool:

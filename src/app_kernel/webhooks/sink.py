@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from app_kernel.core import clock
@@ -34,7 +35,8 @@ async def receive(db: EntityStore, messages: Sequence[Message]) -> None:
             deliveries += found
     await store.insert_events(db, events)
     await store.insert_deliveries(db, deliveries)
-    await enqueue(delivery for delivery in deliveries if delivery["status"] == "pending")
+    traces = {message.id: message.body.get("traceparent") for message in messages}
+    await enqueue([delivery for delivery in deliveries if delivery["status"] == "pending"], traces)
     if deliveries:
         await enqueue_tidying()
 
@@ -74,13 +76,18 @@ def delivery_of(webhook: Mapping[str, Any], event_id: str, body: Mapping[str, An
     }
 
 
-async def enqueue(deliveries: Iterable[Mapping[str, Any]]) -> None:
-    """Enqueues a job for each delivery, with the open transaction."""
-    payloads = [payload_of(delivery) for delivery in deliveries]
+async def enqueue(
+    deliveries: Iterable[Mapping[str, Any]], traces: Mapping[str, str | None] = MappingProxyType({})
+) -> None:
+    """Enqueues a job for each delivery, with the open transaction; `traces` are the traceparents of events, by id."""
+    listed = list(deliveries)
+    payloads = [payload_of(delivery) for delivery in listed]
+    parents = [traces.get(delivery["event_id"]) for delivery in listed]
     jobs = current_kernel().port(JobQueue)  # type: ignore[type-abstract]  # a port is asked for by its protocol
     for start in range(0, len(payloads), _JOBS_AT_ONCE):
         try:
-            await jobs.enqueue_many(DELIVER, payloads[start : start + _JOBS_AT_ONCE])
+            end = start + _JOBS_AT_ONCE
+            await jobs.enqueue_many(DELIVER, payloads[start:end], traces=parents[start:end])
         except NoRunningKernel as exc:
             # The service is stopping, which says nothing against the message: the next one takes it.
             raise Unavailable("The job queue has ended with its service.") from exc

@@ -16,6 +16,7 @@ from app_kernel.core.events import WebhookAttempted
 from app_kernel.core.jobs import DoNotRetry, Task
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import EntityStore, JobQueue
+from app_kernel.core.tracing import current_traceparent, mark_failed, span
 from app_kernel.encryption import KeyRing
 from app_kernel.logs import get_logger
 from app_kernel.webhooks import store
@@ -104,10 +105,27 @@ class Courier:
             return Answer("secret")
         except WebhookError:
             return Answer("refused")
-        if self.captured is not None:
-            self.captured.append(CapturedWebhook(webhook["url"], headers, body))
-            return Answer("delivered", 200)
-        return await send(Order(target, body, headers, config.webhook_timeout_seconds, config.webhook_allow_private))
+        # Of the URL the host alone: its path may be the receiver's secret.
+        about = {"http.request.method": "POST", "server.address": target.host, "app_kernel.webhook.id": webhook["id"]}
+        with span("send webhook", "client", about) as made:
+            traceparent = current_traceparent()
+            if traceparent is not None:
+                headers["traceparent"] = traceparent
+            if self.captured is not None:
+                self.captured.append(CapturedWebhook(webhook["url"], headers, body))
+                return Answer("delivered", 200)
+            seconds, allow_private = config.webhook_timeout_seconds, config.webhook_allow_private
+            answer = await send(Order(target, body, headers, seconds, allow_private))
+            if made is not None:
+                _say(made, answer)
+            return answer
+
+
+def _say(made: Any, answer: Answer) -> None:
+    if answer.status_code is not None:
+        made.set_attribute("http.response.status_code", answer.status_code)
+    if not answer.delivered:
+        mark_failed(made, answer.outcome if answer.status_code is None else str(answer.status_code))
 
 
 def courier_of(kernel: Kernel) -> Courier:

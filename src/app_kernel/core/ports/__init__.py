@@ -10,7 +10,7 @@ from app_kernel.core.ports.identity import (
     WorkspaceStates,
 )
 from app_kernel.core.ports.store import Database, EntityStore, Lease, ResultRow, Statements
-from app_kernel.core.ports.work import JobQueue, Outbox
+from app_kernel.core.ports.work import FlagCopy, FlagFigures, JobQueue, Outbox
 
 __all__ = [
     "Account",
@@ -18,6 +18,8 @@ __all__ = [
     "Allowance",
     "Database",
     "EntityStore",
+    "FlagCopy",
+    "FlagFigures",
     "JobQueue",
     "Lease",
     "Mailer",

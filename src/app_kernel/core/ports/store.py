@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mappin
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar, overload
 
+from app_kernel.core.database_figures import DatabaseFigures, PoolFigures
 from app_kernel.core.models import HistoryEntry, Instant, M
 from app_kernel.core.outbox import Message, Recorder
 from app_kernel.core.tables import Table
@@ -53,9 +54,9 @@ class EntityStore(Protocol):
     def after_commit(self, callback: Callable[[], object]) -> None:
         """Calls back once the open transaction is committed, never if it is not; at once outside of one."""
 
-    def add_recorder(self, recorder: Recorder) -> None:
+    def add_recorder(self, recorder: Recorder) -> Recorder:
         """Shows every later change of this database, through whichever handle of this process, to `recorder` inside
-        its transaction; does nothing where it is there already."""
+        its transaction; where it is there already, or one that equals it, that one stays and is returned."""
 
     async def send_messages(self, messages: Sequence[Message]) -> None:
         """Puts messages into the outbox, with the open transaction; privileged handles only."""
@@ -325,6 +326,13 @@ class Statements(Protocol):
 
 class Database(Protocol):
     """An open database."""
+
+    @property
+    def figures(self) -> DatabaseFigures:
+        """What it did, as counters that go on."""
+
+    def pool(self) -> PoolFigures:
+        """How its connections stand."""
 
     @property
     def statements(self) -> Statements:

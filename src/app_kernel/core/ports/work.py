@@ -1,6 +1,7 @@
 """What works apart from requests: the outbox and background jobs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -13,6 +14,30 @@ class Outbox(Protocol):
 
     async def figures(self) -> OutboxFigures:
         """How it stands now; raises Unavailable when the database is away."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the relay of this process is the one that carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlagFigures:
+    """How the feature flags of a service stand in this process."""
+
+    flags: int
+    """0 until they were read."""
+    age_seconds: float | None
+    """Since they were looked at last, which happens when one is evaluated; None until they were read."""
+    evaluations: int
+    is_stale: bool
+    """Whether the database did not answer the latest look."""
+
+
+class FlagCopy(Protocol):
+    """The feature flags as a process keeps them in memory, for features that show that."""
+
+    def figures(self) -> FlagFigures:
+        """How they stand now."""
 
 
 class JobQueue(Protocol):
@@ -38,8 +63,13 @@ class JobQueue(Protocol):
     ) -> EnqueueResult:
         """Enqueues a job: with the open transaction, or at once."""
 
-    async def enqueue_many(self, name: str, payloads: Sequence[Any], **options: Any) -> list[EnqueueResult]:
-        """Enqueues a job for each payload, all or none, in one step; the options are those of `enqueue`, for all."""
+    async def enqueue_many(
+        self, name: str, payloads: Sequence[Any], *, traces: Sequence[str | None] | None = None, **options: Any
+    ) -> list[EnqueueResult]:
+        """Enqueues a job for each payload, all or none, in one step; the options are those of `enqueue`, for all.
+
+        `traces` are the traceparents of what the jobs are a part of, one for each, where that is not the caller's.
+        """
 
     async def figures(self) -> JobFigures:
         """How the queues stand now; raises Unavailable when the queue is away."""

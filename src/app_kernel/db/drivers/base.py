@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+from app_kernel.core.database_figures import DatabaseFigures, PoolFigures
 from app_kernel.db.dialects.base import Dialect
 
 T = TypeVar("T")
@@ -38,6 +39,9 @@ class Session(ABC):
     """
 
     dialect: Dialect
+
+    figures: DatabaseFigures = DatabaseFigures()
+    """What it did; of a transaction, those of its driver."""
 
     generation: int = 0
     """The schema's generation as of the latest observed statement; another process may have moved it on."""
@@ -119,6 +123,10 @@ class Lease(ABC):
 
 class Driver(Session):
     """An open database."""
+
+    def pool(self) -> PoolFigures:
+        """How its connections stand."""
+        return PoolFigures(waiting=0)
 
     @abstractmethod
     async def open(self) -> None:

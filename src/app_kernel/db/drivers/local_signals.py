@@ -18,6 +18,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+MERGE_SECONDS = 0.02
+"""Least time between two signals of one channel to other processes; what comes meanwhile is one signal at its end."""
 _LONGEST_CHANNEL = 200
 _TICK_NANOSECONDS = 50_000_000
 _numbers = itertools.count(1)
@@ -39,6 +41,10 @@ class LocalSignals:
         self._sender_lock = threading.Lock()
         self._listed = -1
         self._others: tuple[str, ...] = ()
+        self._sent: dict[str, float] = {}
+        """When the latest signal of a channel left for other processes."""
+        self._late: set[str] = set()
+        """Channels of which a signal to them leaves soon."""
 
     def signal(self, channel: str) -> None:
         """Wakes whoever listens to `channel`, here and in other processes; never blocks or raises."""
@@ -47,8 +53,8 @@ class LocalSignals:
             # RuntimeError: the loop is closed, so nobody listens there any more.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._notify, channel)
-        for path in self._find_others():
-            self._send(path, channel.encode())
+        if channel not in self._late and not self._put_off(channel):
+            self._tell_others(channel)
 
     def on_signal(self, channel: str, callback: Callable[[], object]) -> Callable[[], None]:
         """Calls back in the running event loop after a signal; returns what ends that."""
@@ -70,6 +76,8 @@ class LocalSignals:
 
     def close(self) -> None:
         """Stops listening and removes what was made for it; call it in the event loop that listens."""
+        for channel in tuple(self._late):
+            self._tell_late(channel)
         self._callbacks.clear()
         listener, self._listener = self._listener, None
         if listener is not None:
@@ -86,6 +94,31 @@ class LocalSignals:
             if self._sender is not None:
                 self._sender.close()
             self._sender = None
+
+    def _put_off(self, channel: str) -> bool:
+        """Whether the signal leaves later, with those that come until then: looking for the others takes system calls,
+        and each save that sends something out gives a signal."""
+        left = self._sent.get(channel, float("-inf")) + MERGE_SECONDS - time.monotonic()
+        if left <= 0 or self._loop is None:
+            return False
+        self._late.add(channel)
+        try:
+            self._loop.call_soon_threadsafe(self._loop.call_later, left, self._tell_late, channel)
+        except RuntimeError:  # the loop is closed
+            self._late.discard(channel)
+            return False
+        return True
+
+    def _tell_late(self, channel: str) -> None:
+        if channel in self._late:
+            # First, so that a signal which comes while this one leaves is another one.
+            self._late.discard(channel)
+            self._tell_others(channel)
+
+    def _tell_others(self, channel: str) -> None:
+        self._sent[channel] = time.monotonic()
+        for path in self._find_others():
+            self._send(path, channel.encode())
 
     def _notify(self, channel: str) -> None:
         # First, so that a signal which comes during the calls leads to others.

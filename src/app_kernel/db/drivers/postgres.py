@@ -6,9 +6,11 @@ from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it brings no types
 
+from app_kernel.core.database_figures import DatabaseFigures, PoolFigures
 from app_kernel.core.errors import DatabaseBusy, InvalidQuery, Unavailable
 from app_kernel.db.dialects.postgres import PostgresDialect
 from app_kernel.db.drivers.base import Driver, Lease, Row, Transaction, Unit
+from app_kernel.db.drivers.counted import counted, counted_read
 from app_kernel.db.drivers.postgres_errors import FOREIGN, to_ours, writing_values
 from app_kernel.db.drivers.postgres_layout import create_layout
 from app_kernel.db.drivers.postgres_lease import PostgresLease
@@ -40,6 +42,7 @@ class PostgresDriver(Driver):
     def __init__(self, options: PostgresOptions) -> None:
         # Of this database alone, because the words may name its schema.
         self.dialect = PostgresDialect(options.schema or "public")
+        self.figures = DatabaseFigures()
         self._options = options
         self._pool = PostgresPool(options)
         self._runner = PostgresRunner(self._pool, options)
@@ -61,6 +64,7 @@ class PostgresDriver(Driver):
         # A task of its own, because one that is cancelled midway must not leave connections behind.
         await asyncio.shield(asyncio.create_task(self._close()))
 
+    @counted_read
     async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
         rows = await self._runner.single(sql, params, reads=True)
         if observed:
@@ -68,16 +72,20 @@ class PostgresDriver(Driver):
             self.generation = max(self.generation, seen)
         return rows
 
+    @counted("write")
     async def write(self, unit: Unit[T], generation: int, table: str) -> T:
         with writing_values():
             return await self._runner.transact(guard(self.dialect.table(table), generation), unit)
 
+    @counted("write")
     async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
         return await self._runner.single(sql, params, reads=False, isolated=True)
 
+    @counted("define")
     async def define(self, unit: Unit[T]) -> T:
         return await self._define(with_generation(unit))
 
+    @counted("raw")
     async def execute(self, sql: str, params: Sequence[Any]) -> Answer:
         raw = RawStatement(sql)
         if raw.defines:
@@ -93,11 +101,13 @@ class PostgresDriver(Driver):
             await self.define(forget_unit)
         return answer(rows)
 
+    @counted("transaction")
     async def begin(self, seconds: float) -> Transaction:
         tries = Tries()
         while True:
             connection = await self._pool.acquire()
             transaction = PostgresTransaction(self, connection, self._pool, self._moved_on)
+            transaction.figures = self.figures
             try:
                 await transaction.start(self._runner.begin, seconds)
             except FOREIGN as exc:
@@ -109,6 +119,9 @@ class PostgresDriver(Driver):
                 raise
             else:
                 return transaction
+
+    def pool(self) -> PoolFigures:
+        return self._pool.figures()
 
     async def build(self, sql: str) -> None:
         await self._runner.build(sql)

@@ -9,6 +9,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
+from app_kernel.core.database_figures import PoolFigures
 from app_kernel.core.errors import DatabaseClosed, PoolTimeout
 from app_kernel.db.drivers.postgres_connection import Connection, connect, tls_for
 from app_kernel.db.drivers.postgres_errors import FOREIGN
@@ -37,6 +38,7 @@ class PostgresPool:
         self._closed = True
         self._changed = asyncio.Event()
         self._suspicious_until = 0.0
+        self._timeouts = 0
 
     def open(self) -> None:
         """Begins to serve, in the running event loop; connections are made when they are needed."""
@@ -81,6 +83,16 @@ class PostgresPool:
             self._free_slot()
         else:
             self._close_later(connection)
+
+    def figures(self) -> PoolFigures:
+        """How the connections stand."""
+        return PoolFigures(
+            waiting=sum(not waiter.done() for waiter in self._waiters),
+            limit=self._options.pool_size,
+            in_use=len(self._leased),
+            idle=len(self._idle),
+            timeouts=self._timeouts,
+        )
 
     def suspect_idle(self) -> None:
         """Has every idle connection asked before its next use, after one of them turned out to be dead."""
@@ -151,7 +163,7 @@ class PostgresPool:
         """A connection that came back, or None for a slot that became free and is the caller's now."""
         waiter: asyncio.Future[Connection | None] = self._loop.create_future()
         self._waiters.append(waiter)
-        limit = self._loop.call_at(deadline, _give_up, waiter)
+        limit = self._loop.call_at(deadline, self._give_up, waiter)
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -164,6 +176,11 @@ class PostgresPool:
             # Those behind one who still waits go when they are met.
             while self._waiters and self._waiters[0].done():
                 self._waiters.popleft()
+
+    def _give_up(self, waiter: "asyncio.Future[Any]") -> None:
+        if not waiter.done():
+            self._timeouts += 1
+            waiter.set_exception(PoolTimeout())
 
     def _return(self, granted: Connection | None) -> None:
         if granted is None:
@@ -224,8 +241,3 @@ class PostgresPool:
             connection.terminate()
         finally:
             self._free_slot()
-
-
-def _give_up(waiter: "asyncio.Future[Any]") -> None:
-    if not waiter.done():
-        waiter.set_exception(PoolTimeout())

@@ -21,6 +21,7 @@ from app_kernel.core.errors import (
 )
 from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.drivers.base import Driver, Row, Transaction, Unit
+from app_kernel.db.drivers.counted import counted, counted_read
 from app_kernel.db.drivers.postgres_connection import Connection
 from app_kernel.db.drivers.postgres_errors import FOREIGN, is_lost, may_be_stale, to_ours, writing_values
 from app_kernel.db.drivers.postgres_pool import PostgresPool
@@ -90,6 +91,7 @@ class PostgresTransaction(Transaction):
         )
         self._timer = self._loop.call_at(self._deadline, self._expire)
 
+    @counted_read
     async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
         check_text(sql)
 
@@ -103,6 +105,7 @@ class PostgresTransaction(Transaction):
 
         return await self._call(work)
 
+    @counted("write")
     async def write(self, unit: Unit[T], generation: int, table: str) -> T:
         async def work() -> T:
             await self._save(guard(self.dialect.table(table), generation))
@@ -113,6 +116,7 @@ class PostgresTransaction(Transaction):
         with writing_values():
             return await self._call(work)
 
+    @counted("write")
     async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
         check_text(sql)
 
@@ -124,9 +128,11 @@ class PostgresTransaction(Transaction):
 
         return await self._call(work)
 
+    @counted("define")
     async def define(self, unit: Unit[T]) -> T:
         return await self._define(with_generation(unit))
 
+    @counted("raw")
     async def execute(self, sql: str, params: Sequence[Any]) -> Answer:
         raw = RawStatement(sql)
         self._leaves_state |= raw.leaves_state

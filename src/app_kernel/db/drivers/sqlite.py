@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 
 import apsw
 
+from app_kernel.core.database_figures import DatabaseFigures, PoolFigures
 from app_kernel.core.errors import DatabaseClosed, StorageReadOnly, Unavailable
 from app_kernel.db.dialects.sqlite import SqliteDialect
 from app_kernel.db.drivers.base import ANY_GENERATION, Driver, Lease, Row, Unit, Work
+from app_kernel.db.drivers.counted import counted, counted_read
 from app_kernel.db.drivers.file_lease import FileLease
 from app_kernel.db.drivers.local_signals import LocalSignals
 from app_kernel.db.drivers.sqlite_connection import (
@@ -55,6 +57,7 @@ class SqliteDriver(Driver):
     def __init__(
         self, path: str, *, synchronous: str = "FULL", busy_seconds: float = 10, statement_seconds: float = 30
     ) -> None:
+        self.figures = DatabaseFigures()
         self._path = path
         self._synchronous = synchronous
         self._busy_seconds = busy_seconds
@@ -111,6 +114,7 @@ class SqliteDriver(Driver):
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
+    @counted_read
     async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
         if sql not in self._known_long:
             try:
@@ -129,19 +133,29 @@ class SqliteDriver(Driver):
         self.generation = max(self.generation, generation)
         return rows
 
+    @counted("write")
     async def write(self, unit: Unit[T], generation: int, table: str) -> T:
         return await self._writer.submit(unit, generation)
 
+    @counted("write")
     async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
         def work() -> Work[list[Row]]:
             return (yield sql, params)
 
         return await self._writer.submit(work, ANY_GENERATION)
 
+    @counted("transaction")
     async def begin(self, seconds: float) -> SqliteTransaction:
         transaction = SqliteTransaction(self._writer, seconds, committed=self._committed)
+        transaction.figures = self.figures
         await transaction.begin()
         return transaction
+
+    def pool(self) -> PoolFigures:
+        if self._reader is None:
+            return PoolFigures(waiting=0)
+        writer = self._writer
+        return PoolFigures(waiting=writer.waiting, commits=writer.commits, units=writer.units)
 
     def _committed(self, generation: int) -> None:
         self.generation = max(self.generation, generation)
@@ -157,6 +171,7 @@ class SqliteDriver(Driver):
     def on_signal(self, channel: str, callback: Callable[[], object]) -> Callable[[], None]:
         return self._signals.on_signal(channel, callback)
 
+    @counted("define")
     async def define(self, unit: Unit[T]) -> T:
         writer = self._writer
 
@@ -171,6 +186,7 @@ class SqliteDriver(Driver):
         self.generation = max(self.generation, generation)
         return result
 
+    @counted("raw")
     async def execute(self, sql: str, params: Sequence[Any]) -> tuple[tuple[str, ...], list[Row]]:
         if _READS.match(sql):
             try:

@@ -12,6 +12,7 @@ import apsw
 from app_kernel.core.errors import DatabaseClosed, StoreError, TransactionTimeout
 from app_kernel.db.dialects.sqlite import SqliteDialect
 from app_kernel.db.drivers.base import ANY_GENERATION, Row, Transaction, Unit
+from app_kernel.db.drivers.counted import counted, counted_read
 from app_kernel.db.drivers.sqlite_connection import PROGRESS_STEPS, deadline_handler, read_generation
 from app_kernel.db.drivers.sqlite_errors import as_ours
 from app_kernel.db.drivers.sqlite_outcome import Outcome
@@ -73,10 +74,12 @@ class SqliteTransaction(Transaction):
             self._calls.put(_Call(self._roll_back, guarded=False))
             raise
 
+    @counted_read
     async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
         rows: list[Row] = await self._call(lambda connection: connection.execute(sql, params).fetchall(), guarded=False)
         return rows
 
+    @counted("write")
     async def write(self, unit: Unit[T], generation: int, table: str) -> T:
         def work(connection: apsw.Connection) -> T:
             if generation not in (ANY_GENERATION, self.generation):
@@ -86,10 +89,12 @@ class SqliteTransaction(Transaction):
         result: T = await self._call(work)
         return result
 
+    @counted("write")
     async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
         rows: list[Row] = await self._call(lambda connection: connection.execute(sql, params).fetchall())
         return rows
 
+    @counted("define")
     async def define(self, unit: Unit[T]) -> T:
         def work(connection: apsw.Connection) -> T:
             result = run_unit(connection, unit)
@@ -99,6 +104,7 @@ class SqliteTransaction(Transaction):
         result: T = await self._call(work)
         return result
 
+    @counted("raw")
     async def execute(self, sql: str, params: Sequence[Any]) -> tuple[tuple[str, ...], list[Row]]:
         def work(connection: apsw.Connection) -> tuple[tuple[str, ...], list[Row]]:
             answer = run_raw(connection, sql, params)

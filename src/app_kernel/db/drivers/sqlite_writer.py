@@ -64,6 +64,10 @@ class SqliteWriter:
         self._transactions = 0
         """Transactions of callers, open or waiting to begin; while there are any, a unit waits only so long."""
         self._claiming = threading.Lock()
+        self.commits = 0
+        """Groups that were run, each of them one commit unless it failed; counted by the thread."""
+        self.units = 0
+        """Units in them."""
         self._held: Job | None = None
         """The job that comes next, because it must run alone."""
         self.generation = 0
@@ -124,6 +128,11 @@ class SqliteWriter:
             raise
         finally:
             timer.cancel()
+
+    @property
+    def waiting(self) -> int:
+        """Units that the thread has not begun with."""
+        return self._queue.qsize() + (self._held is not None)
 
     def _has_ended(self) -> None:
         self._transactions -= 1
@@ -191,6 +200,8 @@ class SqliteWriter:
                 job.claimed = True
         if not group:
             return
+        self.commits += 1
+        self.units += len(group)
         try:
             self._begin()
         except apsw.Error as exc:

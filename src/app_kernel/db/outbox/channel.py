@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 
 from app_kernel.core.events import MessagesCarried
-from app_kernel.core.outbox import Sink
+from app_kernel.core.outbox import ADMIN_TOPICS, Sink
 from app_kernel.core.ports import EntityStore
 from app_kernel.db.outbox.backoff import Backoff, pause
 from app_kernel.db.outbox.inbox import (
@@ -26,6 +26,9 @@ POLL_SECONDS = 1.0
 """How long a lost signal delays a message."""
 LINGER_SECONDS = 0.05
 """Least time between two looks at the outbox, so that a busy one is carried in batches."""
+BUSY, BUSY_LINGER_SECONDS = 10, 0.2
+"""Messages in one look from which on the next one waits longer, where nobody waits for what they bring: each look has
+its price, whatever it finds."""
 PAGE = 500
 PRUNE_SECONDS = 3600.0
 """Time between two looks for what a receiver need not remember any longer."""
@@ -122,6 +125,9 @@ class Channel:
         self._woken = asyncio.Event()
         self._ending = asyncio.Event()
         self._backoff = Backoff(_log, topic, self._ending)
+        self._is_patient = topic.startswith(ADMIN_TOPICS)
+        self._carried = 0
+        """Messages of the latest look."""
         self._held: dict[int, float] = {}
         """Rows that the receiver refused, and when they may be tried again."""
 
@@ -161,14 +167,18 @@ class Channel:
         """
         now = time.monotonic()
         self._held = {seq: due for seq, due in self._held.items() if due > now}
-        after, blocked = 0, set[str]()
+        after, blocked, self._carried = 0, set[str](), 0
         self._carrier.look()
         until = await self._outbox.last_unsent(self.topic)
-        while page := [row for row in await self._outbox.unsent(self.topic, after, PAGE) if row.seq <= until]:
+        while after < until:
+            page = [row for row in await self._outbox.unsent(self.topic, after, PAGE) if row.seq <= until]
+            if not page:
+                return
             after = page[-1].seq
             await self._bury_unreadable(page)
             ready = list(self._ready(page, blocked))
             if ready:
+                self._carried += len(ready)
                 outcome = await self._carrier.carry(ready)
                 await self._settle(ready, outcome)
                 blocked |= {message.key for message, _ in outcome.failed} - {""}
@@ -212,7 +222,8 @@ class Channel:
     async def _wait_for_work(self) -> None:
         soonest = min(self._held.values(), default=float("inf")) - time.monotonic()
         # The first message after a quiet time goes at once; a second one soon after it waits for company.
-        await pause(self._ending, LINGER_SECONDS)
+        is_busy = self._is_patient and self._carried >= BUSY
+        await pause(self._ending, BUSY_LINGER_SECONDS if is_busy else LINGER_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(POLL_SECONDS, soonest))):
                 await self._woken.wait()

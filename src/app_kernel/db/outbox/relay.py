@@ -48,6 +48,8 @@ class Receivers:
     None where there is none."""
     redis: "Redis | None" = None
     """Takes the admin topics to the admin worker."""
+    app: str = ""
+    """The name of the service that carries."""
 
 
 class Relay:
@@ -58,7 +60,7 @@ class Relay:
     ) -> None:
         self._source = source
         self._driver = source.driver
-        self._outbox = OutboxRows(source.driver)
+        self._outbox = OutboxRows(source.driver, receivers.app)
         self._receivers = receivers
         self._streams = None if receivers.redis is None else Streams(receivers.redis, self._outbox)
         self._report = report or _report_to_nobody

@@ -6,7 +6,7 @@ above one seen before: numbers commit out of order.
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -115,8 +115,10 @@ class Epoch:
 class OutboxRows:
     """The statements over one database's outbox."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, app: str = "") -> None:
+        """`app` takes the place of an empty one in the body of a message: see `OutboxRows.unsent`."""
         self._driver = driver
+        self._app = app
 
     async def topics(self) -> list[str]:
         """The topics of unsent rows."""
@@ -127,10 +129,20 @@ class OutboxRows:
         """Unsent rows of a topic with numbers above `after`, in their order.
 
         Fewer than `limit` where their bodies are longer than PAGE_BYTES together, and none only when none is left.
+        A command of a terminal may not know which service it looks after, so its messages leave `app` empty: they are
+        of the service that carries them.
         """
         size = "OCTET_LENGTH([body])" if self._driver.dialect.name == "postgres" else "LENGTH([body])"
         rows = await self._fetch(_UNSENT.replace("SIZE", size), topic, after, limit, PAGE_BYTES)
-        return [_outbox_row(row) for row in rows]
+        return [self._named(_outbox_row(row)) for row in rows]
+
+    def _named(self, row: OutboxRow) -> OutboxRow:
+        body = row.message.body
+        return (
+            row
+            if body.get("app") != ""
+            else replace(row, message=replace(row.message, body={**body, "app": self._app}))
+        )
 
     async def last_unsent(self, topic: str) -> int:
         """The highest number of an unsent row of a topic; 0 when there is none."""

@@ -200,9 +200,9 @@ class StreamReader:
         self._may_grow = True
         try:
             taken, is_whole = await self._take_over()
-            if not is_whole:
+            count = min(self._size - len(taken), self._asked)
+            if not is_whole or count <= 0:
                 return taken, True
-            count = min(self._size, self._asked)
             answer = await answer_of(
                 self._redis.xreadgroup(GROUP, self._consumer, {self._topic: ">"}, count=count), IN_TRANSACTION
             )

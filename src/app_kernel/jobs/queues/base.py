@@ -19,7 +19,9 @@ from saq.queue.base import Queue
 from app_kernel.core import clock
 from app_kernel.core.events import JobFinished
 from app_kernel.core.jobs import DEAD_TTL, DEFAULT_ATTEMPTS, DEFAULT_QUEUE, Task
+from app_kernel.core.tracing import Trace
 from app_kernel.jobs.context import JobContext
+from app_kernel.jobs.ends import FAILED, finished, log_end, why
 from app_kernel.jobs.payload import result_text
 from app_kernel.jobs.queues.backend import Backend
 from app_kernel.jobs.queues.fetching import Fetcher
@@ -52,6 +54,9 @@ class KernelJob(Job):
         """Once the handler runs."""
         self.failure: str | None = None
         """Why the handler failed; None also for one that ran out of time."""
+        self.traceparent: str | None = None
+        self.trace: Trace | None = None
+        """What of the attempt is traced."""
         self.retry_in: float | None = None
         self.outcome = ""
         self.cancelling = False
@@ -168,7 +173,7 @@ class KernelQueue(Queue):
     async def fail(self, job: KernelJob) -> None:
         """The handler failed, or ran out of time: another attempt follows, where one is left."""
         if not job.retryable:
-            await self._end(job, "dead", self._outcome(job, "dead", error=_why(job)))
+            await self._end(job, "dead", self._outcome(job, "dead", error=why(job)))
             return
         delay = job.retry_in if job.retry_in is not None else backoff(job.task, job.attempts)
         again = Outcome(
@@ -177,7 +182,7 @@ class KernelQueue(Queue):
             queue=self.name,
             status="scheduled" if delay > 0 else "queued",
             delay=delay,
-            error=_why(job),
+            error=why(job),
         )
         await self._end(job, "retried", again)
 
@@ -240,11 +245,19 @@ class KernelQueue(Queue):
                 job.outcome = "lost"
         finally:
             self.drop(job)
-        _log_end(job, ran)
-        waited = max(0.0, (job.row.started_at or job.row.due) - job.row.due)
-        # Names that somebody made up must not become series of their own.
-        task = job.function if job.task is not None else UNKNOWN
-        await self._emit(JobFinished(task, self.name, job.key, job.outcome, job.row.attempts, waited, ran))
+        log_end(job, ran)
+        event = finished(
+            job.row,
+            job.body,
+            # Names that somebody made up must not become series of their own.
+            task_name=job.function if job.task is not None else UNKNOWN,
+            outcome=job.outcome,
+            ran=ran,
+            error=raised(why(job)) if job.outcome in FAILED else None,
+            traceparent=job.traceparent,
+            trace=job.trace,
+        )
+        await self._emit(event)
 
     # The rest of SAQ's contract, over the same backend.
 
@@ -356,33 +369,5 @@ def _of_ours(job: Job) -> KernelJob:
     return job
 
 
-def _why(job: KernelJob) -> str:
-    if job.failure is None and not job.is_late:
-        return "CancelledError: the attempt was broken off."
-    return job.failure or f"TimeoutError: the attempt took longer than its timeout of {job.timeout:g} seconds."
-
-
 def _is_ours(module: str) -> bool:
     return module.startswith(("app_kernel.jobs.", "saq.", "asyncio"))
-
-
-def _log_end(job: KernelJob, ran: float) -> None:
-    told = {
-        "task": job.function,
-        "job_id": job.key,
-        "outcome": job.outcome,
-        "attempt": job.row.attempts,
-        "duration_ms": round(ran * 1000, 1),
-    }
-    if job.body is not None and job.body.request_id is not None:
-        told["request_id"] = job.body.request_id
-    if job.outcome in ("dead", "retried"):
-        reason = raised(_why(job))
-        level = logging.ERROR if job.outcome == "dead" else logging.WARNING
-        _log.log(level, "job_failed", extra={**told, "reason": reason, "max_attempts": job.most_attempts})
-    elif job.outcome == "lost":
-        _log.warning(
-            "job_lost", extra={**told, "reason": "another worker has it; what this one did of it does not count"}
-        )
-    elif _log.isEnabledFor(logging.INFO):
-        _log.info("job_finished", extra=told)

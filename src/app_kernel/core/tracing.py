@@ -1,0 +1,196 @@
+"""Traces: the seam between what the kernel does and OpenTelemetry, whose interface comes with FastAPI anyway.
+
+Whether a request or job is traced is decided once, before its first span exists (`Tracing.begin`). Where it is not, a
+span costs the look at one field.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Protocol
+
+from opentelemetry.context import attach, get_current
+from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+
+from app_kernel.core.context import Context, current_context
+
+Attributes = Mapping[str, Any]
+
+MOST_KEPT = 100
+"""Ended spans of one request or job that are kept for the table of traces; all of them are exported."""
+
+
+class Trace:
+    """What is traced of one request or job in this process: its outermost span, and those that have ended inside it."""
+
+    __slots__ = ("ended", "left_out", "provider", "span", "span_id", "trace_id", "tracer")
+
+    def __init__(self, provider: Any, tracer: Any, span: Any) -> None:
+        self.provider = provider
+        self.tracer = tracer
+        self.span = span
+        self.trace_id: int = span.get_span_context().trace_id
+        self.span_id: int = span.get_span_context().span_id
+        self.ended: list[Any] = []
+        self.left_out = 0
+        """How many more have ended than are kept."""
+
+    def keep(self, span: Any) -> None:
+        """Keeps a span of this trace that has ended, but not the outermost one, which the kept row itself tells of."""
+        if span.context.trace_id != self.trace_id or span.context.span_id == self.span_id:
+            return
+        if len(self.ended) < MOST_KEPT:
+            self.ended.append(span)
+        else:
+            self.left_out += 1
+
+    def enter(self) -> Any:
+        """Makes the outermost span the current one, also for OpenTelemetry; gives what `leave` wants."""
+        return enter_span(self.span)
+
+    def end(self, attributes: Attributes, error: str | None = None, name: str | None = None) -> None:
+        """Ends it; `error` is the type of what went wrong, never its text, which may hold a secret."""
+        if name is not None:
+            self.span.update_name(name)
+        self.span.set_attributes(attributes)
+        if error is not None:
+            mark_failed(self.span, error)
+        self.span.end()
+
+
+class Tracing(Protocol):
+    """Decides what is traced, for one service; the feature `tracing` provides it."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is traced: whether there is a place that spans go to."""
+
+    def begin(self, context: Context, name: str, kind: str, attributes: Attributes) -> Trace | None:
+        """Decides for what `context` is of, and starts its span where it is to be traced.
+
+        Afterwards `context.traceparent` is that of the span, or one that says that it is not traced.
+        """
+
+
+def find_tracing(kernel: Any) -> Tracing | None:
+    """What decides for this service; None where nothing is traced."""
+    found: Tracing | None = kernel.find_port(Tracing) if kernel is not None else None
+    return found if found is not None and found.is_on else None
+
+
+class _Nothing:
+    """Stands for a span where nothing is traced."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+_nothing = _Nothing()
+
+
+class ActiveSpan:
+    """One span, from the beginning of its block to its end."""
+
+    __slots__ = ("_attributes", "_kind", "_name", "_outer", "_span", "_trace")
+
+    def __init__(self, trace: Trace, name: str, kind: str, attributes: Attributes | None) -> None:
+        self._trace = trace
+        self._name = name
+        self._kind = kind
+        self._attributes = attributes
+
+    def __enter__(self) -> Any:
+        kind = SpanKind[self._kind.upper()]
+        span = self._span = self._trace.tracer.start_span(self._name, kind=kind, attributes=self._attributes)
+        self._outer = enter_span(span)
+        return span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        leave_span(self._outer)
+        if kind is not None and not issubclass(kind, asyncio.CancelledError | GeneratorExit):
+            mark_failed(self._span, kind.__name__)
+        self._span.end()
+
+
+def span(name: str, kind: str = "internal", attributes: Attributes | None = None) -> ActiveSpan | _Nothing:
+    """A span around a block: `with span("price the order", attributes={"order.items": 3}) as made:`.
+
+    `made` is an OpenTelemetry span, or None where the running request or job is not traced; then nothing is done.
+    `kind` is internal, server, client, producer or consumer. What the block raises marks it as failed, with the type
+    of the exception and not with its text.
+    """
+    trace = current_context().span
+    return _nothing if trace is None else ActiveSpan(trace, name, kind, attributes)
+
+
+def current_traceparent() -> str | None:
+    """What to send along as `traceparent` (W3C Trace Context), so that the receiver's part joins the running trace.
+
+    That of the innermost span; None outside of any trace.
+    """
+    context = current_context()
+    trace = context.span
+    if trace is None:
+        return context.traceparent
+    innermost = get_current_span().get_span_context()
+    # A span of a provider that goes its own way is none that the receiver's part could be found by.
+    return traceparent_of(innermost) if innermost.trace_id == trace.trace_id else context.traceparent
+
+
+@contextmanager
+def traced_run(
+    kernel: Any, context: Context, name: str, attributes: Attributes, raised: Callable[[BaseException], BaseException]
+) -> Iterator[Trace | None]:
+    """Begins the trace of a job, or goes on with that of its enqueuer; ends its span with what the block raises.
+
+    `raised` gives the exception that the block's own stands for.
+    """
+    tracing = find_tracing(kernel)
+    trace = tracing.begin(context, name, "consumer", attributes) if tracing is not None else None
+    if trace is None:
+        yield None
+        return
+    outer, error = trace.enter(), None
+    try:
+        yield trace
+    except asyncio.CancelledError:
+        raise
+    except BaseException as exc:
+        error = type(raised(exc)).__name__
+        raise
+    finally:
+        leave_span(outer)
+        trace.end({}, error)
+
+
+def enter_span(span: Any) -> Any:
+    """Makes it OpenTelemetry's current span; gives what `leave_span` wants."""
+    outer = get_current()
+    attach(set_span_in_context(span, outer))
+    return outer
+
+
+def leave_span(outer: Any) -> None:
+    """Makes current again what was so before `enter_span`."""
+    # Not detach(): where the end of a block is in another contextvars.Context than its beginning, as with generators,
+    # that logs a traceback.
+    attach(outer)
+
+
+def traceparent_of(span_context: Any) -> str:
+    """A span as W3C Trace Context spells it."""
+    return f"00-{span_context.trace_id:032x}-{span_context.span_id:016x}-{span_context.trace_flags & 1:02x}"
+
+
+def mark_failed(span: Any, error: str) -> None:
+    """Says of a span that what it stands for failed; `error` is the type of what went wrong."""
+    span.set_attribute("error.type", error)
+    span.set_status(Status(StatusCode.ERROR))
