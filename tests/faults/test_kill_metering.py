@@ -13,7 +13,7 @@ from tests.faults.figures import figure
 from tests.faults.metering_fleet import MeteringFleet
 from tests.faults.outbox_places import outbox_urls
 
-TURNS = figure(short=400, long=62_400)
+TURNS = figure(short=400, long=66_500)
 """Of each a tenth are transactions with eight calls, and each call moves two metrics."""
 INCREMENTS = figure(short=1000, long=200_000)
 KILLS = figure(short=3, long=30)
