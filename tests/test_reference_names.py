@@ -89,6 +89,42 @@ async def test_operations_say_what_every_metric_means_that_tells_of_trouble() ->
     assert trouble - named <= {"app_kernel_outbox_failures_total", "app_kernel_job_wait_seconds"}
 
 
+def reference_metrics() -> dict[str, tuple[str, set[str]]]:
+    """Types and labels of metrics, as the reference has them, which is compared with what is shown."""
+    page = (REFERENCE / "metrics.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|[^|]*\|([^|]*)\|", page, re.MULTILINE)
+    return {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+
+
+def wrong_expressions(text: str) -> list[str]:
+    """Expressions that would never be true: of labels or types that a metric has not, or sums of what may not be."""
+    metrics, wrong = reference_metrics(), []
+    for expression in re.findall(r"expr: (.+)", text):
+        if re.search(r"\)\)? [+-] ", expression):
+            # Nothing plus something is nothing.
+            wrong.append(expression)
+        for name, matchers, window in re.findall(r"\b(app_kernel_\w+)(\{[^}]*\})?(\[\w+\])?", expression):
+            bare = next((name.removesuffix(end) for end in OF_HISTOGRAMS if name.endswith(end)), name)
+            kind, labels = metrics.get(bare if metrics.get(name) is None else name, ("", set()))
+            asked = set(re.findall(r"(\w+)(?:=~|!=|!~|=)", matchers))
+            asked |= set(", ".join(re.findall(r"by \(([^)]*)\)", expression)).split(", ")) - {"job", "le", ""}
+            if not kind or not asked <= labels or bool(window) != (kind != "gauge"):
+                wrong.append(expression)
+    return wrong
+
+
+def test_every_alert_asks_for_labels_and_types_that_its_metrics_have() -> None:
+    text = OPERATIONS.read_text()
+    assert text.count("expr: ") == text.count("alert: ") > 15
+    assert wrong_expressions(text) == []
+    for expression in (
+        "rate(app_kernel_jobs[5m]) > 0", "app_kernel_http_requests_total > 0", 'app_kernel_jobs{state="dead"} > 0',
+        "sum by (task) (app_kernel_jobs) > 0", "app_kernel_nothing > 0",
+        "sum(rate(app_kernel_http_requests_total[5m])) + sum(rate(app_kernel_job_attempts_total[5m])) > 0",
+    ):  # fmt: skip
+        assert wrong_expressions(f"expr: {expression}\n"), expression
+
+
 def test_every_error_that_an_alert_names_exists() -> None:
     named = re.findall(r'error=~"([^"]+)"', OPERATIONS.read_text())
     assert named

@@ -36,7 +36,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         db = database.connection()
         changes = {"status": ["a", "b"], "n": [1, 2]}
         events = [
-            event("books", 1, entity="books", entity_id="a\x1b[31m", changes=changes, user_id="u1", source="request"),
+            event(
+                "books", 1, entity="books", entity_id="a\x1b[31m\x9b1m", changes=changes, user_id="u1", source="request"
+            ),
             event("books", 2, action="auth.login"),
             event("films", 3),
         ]
@@ -56,11 +58,15 @@ def run(*arguments: str, status: int = 0) -> str:
 def test_entries_are_listed_and_exported_for_one_service() -> None:
     assert run("list", "--app", "books") == (
         "2026-01-01T00:02:00.000000Z  auth.login  -  -  -\n"
-        "2026-01-01T00:01:00.000000Z  update  books/a?[31m  u1  request  status,n\n"
+        "2026-01-01T00:01:00.000000Z  update  books/a?[31m?1m  u1  request  status,n\n"
     )
     [line] = run("list", "--app", "books", "--json", "--action", "auth.*").splitlines()
     assert orjson.loads(line)["action"] == "auth.login"
-    assert run("list", "--app", "books", "--user", "u1", "--entity", "books", "--since", "2026-01-02") == ""
+    shown = run("list", "--app", "books", "--json", "--user", "u1").rstrip("\n")
+    assert (shown.isprintable(), orjson.loads(shown)["entity_id"]) == (True, "a\x1b[31m\x9b1m")
+    assert run("list", "--app", "books", "--user", "u1", "--entity", "books", "--since", "2026-01-02") == (
+        "no entry matches\n"
+    )
     assert len(run("export", "--app", "books").splitlines()) == 3
     exported = run("export", "--app", "films", "--format", "json", "--until", "2026-01-01").splitlines()
     assert [orjson.loads(each)["app"] for each in exported] == ["films"]

@@ -106,6 +106,7 @@ async def test_times_are_dates_iso_texts_or_aware_datetimes(small_db: EntityStor
     two = [day, 2 * day - 1]
     for since, until in (
         ("2026-01-02", "2026-01-02"),
+        ("20260102", "2026-W01-5"),
         (date(2026, 1, 2), date(2026, 1, 2)),
         ("2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"),
         ("2026-01-02T01:00:00+01:00", "2026-01-02T19:00:00-05:00"),
@@ -161,12 +162,12 @@ async def text(parts: AsyncIterator[str]) -> str:
 
 
 async def test_an_export_holds_what_matches_and_no_formula(small_db: EntityStore) -> None:
-    nasty = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", 'a "quoted", line\nbreak', "plain"]
+    nasty = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1", 'a "quoted", line\nbreak', "plain"]
     await write(small_db, *[event(number, reason=value, user_id="u1") for number, value in enumerate(nasty)])
     await write(small_db, event(20, changes={"n": [None, "=1"]}), event(21, app="films"))
     exported = await text(export_audit_logs(small_db, app=APP))
     rows = list(csv.DictReader(io.StringIO(exported, newline="")))
-    assert [row["reason"] for row in rows] == [*(f"'{value}" for value in nasty[:6]), *nasty[6:], ""]
+    assert [row["reason"] for row in rows] == [*(f"'{value}" for value in nasty[:7]), *nasty[7:], ""]
     assert list(rows[0])[:3] == ["timestamp", "id", "app"]
     assert rows[-1]["changes"] == '{"n":[null,"=1"]}'
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows for cell in row.values())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app_kernel.audit import TABLES, enable_audit
+from app_kernel.audit import TABLES, enable_audit, record
 from app_kernel.audit.sink import write_events
 from app_kernel.audit.tables import TOPIC
 from app_kernel.core.context import Context, acting_as, in_context
@@ -178,6 +178,16 @@ async def test_an_entry_belongs_to_the_workspace_of_its_row(small_trail: Trail) 
     found = {entry["entity_id"]: entry["workspace_id"] for entry in await small_trail.entries()}
     # A row that is in no workspace, where others are, is nobody's but the service's.
     assert found == {"own": "w1", "none": None, "without": "w-context", "bound": "w2"}
+
+
+async def test_whatever_is_said_of_it_a_change_arrives(small_trail: Trail) -> None:
+    with acting_as(7):  # type: ignore[arg-type]  # an application's ids may be numbers
+        await small_trail.db.save_entity("books", {"id": "a"}, comment="long " * 400_001)
+        meta = {"x": "x" * 1_999_999, "y": "y" * 1_999_000}
+        await record("book.read", ("books", "a"), meta, reason="z" * 9_000, db=small_trail.db)
+    saved, read = await small_trail.entries()
+    assert (saved["user_id"], saved["reason"]) == ("7", "[omitted: 2000005 characters]")
+    assert (read["user_id"], read["reason"]) == ("7", "z" * 9_000)
 
 
 async def test_excluded_entities_and_the_kernels_own_are_not_told() -> None:

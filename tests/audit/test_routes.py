@@ -9,11 +9,12 @@ import orjson
 import pytest
 
 from app_kernel.api_keys import create_api_key
+from app_kernel.audit import count_audit_logs, get_audit_logs
 from app_kernel.audit.routes import make_router
-from app_kernel.core.errors import Unavailable
+from app_kernel.core.errors import AuditError, Unavailable
 from app_kernel.core.route_walk import walk_routes
 from app_kernel.testing import KernelClient
-from tests.audit.serving import Audited, audited_service
+from tests.audit.serving import NAME, Audited, audited_service
 
 ADMIN = "/admin/audit-logs"
 KINDS = ("", "/count", "/export")
@@ -111,6 +112,27 @@ async def test_a_workspaces_owner_sees_its_own_entries_alone_and_no_addresses(se
         assert (await person.get(of(place, "/count"))).json() == {"count": len(found)} == {"count": len(rows)}
 
 
+@pytest.mark.acceptance("AZ2")
+async def test_what_a_row_was_in_another_workspace_is_not_shown_in_the_one_it_came_to(service: Audited) -> None:
+    two = await Two(service).prepared()
+    db = service.db
+    plan = await db.save_entity("plans", {"workspace_id": two.second, "text": "bobs-plan", "kept": 1})
+    await db.save_entity("plans", {"id": plan["id"], "workspace_id": two.first, "text": "adas-plan"})
+    await db.save_entity("plans", {"id": plan["id"], "text": "later"})
+    assert await db.delete_entity("plans", plan["id"], permanent=True)
+    await service.carried()
+    came, changed, purged = await entries(two.ada, of(two.first), entity="plans", order="asc")
+    assert came["changes"] == {"workspace_id": [None, two.first], "text": [None, "adas-plan"]}
+    assert changed["changes"] == {"text": ["adas-plan", "later"]}
+    assert (purged["changes"]["text"], purged["changes"]["workspace_id"]) == (["later", None], [two.first, None])
+    for file_format in ("csv", "json"):
+        exported = (await two.ada.get(of(two.first, f"/export?entity=plans&format={file_format}"))).text
+        assert "adas-plan" in exported
+        assert not {word for word in ("bobs-plan", two.second) if word in exported}
+    [whole] = await entries(two.root, ADMIN, entity="plans", workspace_id=two.first, limit=1, order="asc")
+    assert whole["changes"]["text"] == ["bobs-plan", "adas-plan"]
+
+
 ATTACKS: list[dict[str, str]] = [
     {"workspace_id": "{other}"},
     {"entity": "things' OR '1'='1"},
@@ -197,3 +219,9 @@ async def test_while_the_admin_database_is_away_reading_says_so_and_saving_works
     exported = await two.root.get(f"{ADMIN}/export")
     assert exported.status_code == 503
     assert "10.0.0.7" not in exported.text
+
+
+async def test_a_handle_of_the_app_database_is_refused_instead_of_showing_an_empty_log(service: Audited) -> None:
+    for read in (get_audit_logs, count_audit_logs):
+        with pytest.raises(AuditError, match="admin database"):
+            await read(service.client.db, app=NAME)  # type: ignore[operator]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app_kernel import acting_as
-from app_kernel.api_keys import create_api_key, revoke_api_key
+from app_kernel.api_keys import create_api_key, revoke_api_key, rotate_api_key
 from app_kernel.audit import get_audit_logs
 from app_kernel.audit.recorder import ChangeRecorder, SecurityRecorder
 from app_kernel.core.context import Context, in_context
@@ -14,6 +14,7 @@ from app_kernel.core.ports import JobQueue
 from app_kernel.db import get_db_connection
 from app_kernel.flags import set_flag
 from app_kernel.jobs import JobRegistry
+from app_kernel.saas import add_member, create_workspace, remove_member, set_member_role
 from app_kernel.testing import PASSWORD, kernel_client
 from app_kernel.webhooks import create_webhook
 from tests.audit.serving import audited_service
@@ -50,7 +51,9 @@ def test_an_event_is_found_by_what_it_is_about(
     body = body_of(SecurityEvent(name, user_id, "192.0.2.1", detail, "actor"), Context(workspace_id="w-context"))
     assert (body["entity"], body["entity_id"], body["workspace_id"]) == target
     assert (body["action"], body["address"], body["user_id"]) == (name, "192.0.2.1", "actor")
-    assert body["meta"] == (detail or None)
+    # Whose account it is about is told in every case.
+    about = {} if user_id is None or target[0] == "users" else {"user_id": user_id}
+    assert body["meta"] == ({**about, **detail} or None)
 
 
 def test_who_signs_in_acts_for_themselves_in_a_request_and_nobody_does_elsewhere() -> None:
@@ -92,6 +95,25 @@ async def test_the_services_own_events_and_changes_by_keys_arrive_with_their_act
     assert (thing["source"], thing["api_key_id"], thing["user_id"]) == ("api_key", key["id"], ada.user.id)
     assert (thing["request_id"], thing["changes"]["name"]) == ("req-7", [None, "by key"])
     assert PASSWORD not in str(found)
+
+
+async def test_who_was_let_in_promoted_and_removed_is_told_with_who_did_it() -> None:
+    async with audited_service() as service:
+        ada, eve = [(await service.client.log_in_as(f"{name}@example.com")).user.id for name in ("ada", "eve")]
+        place = (await create_workspace(service.db, "Engines", ada))["id"]
+        await add_member(service.db, place, eve, "member", by=ada)
+        await set_member_role(service.db, place, eve, "admin", by=ada)
+        await remove_member(service.db, place, eve, by=ada)
+        key = await create_api_key(service.db, ada, name="deploy", workspace_id=place)
+        await revoke_api_key(service.db, (await rotate_api_key(service.db, key["id"]))["id"])
+        entries = await service.entries(entity="workspaces", entity_id=place)
+        of_keys = await service.entries(entity="api_keys", workspace_id=place)
+    assert [(entry["action"], entry["user_id"], entry["meta"]["user_id"]) for entry in entries[1:]] == [
+        (f"workspace.{what}", ada, eve) for what in ("joined", "role_changed", "member_removed")
+    ]
+    assert [(entry["action"], entry["meta"]["user_id"]) for entry in of_keys] == [
+        (f"api_key.{what}", ada) for what in ("created", "rotated", "revoked")
+    ]
 
 
 async def test_what_a_job_changes_is_told_as_the_jobs_with_the_user_who_enqueued_it() -> None:

@@ -8,14 +8,14 @@ import pytest
 from app_kernel.audit import enable_audit, get_audit_logs, record
 from app_kernel.audit.tables import TOPIC
 from app_kernel.core.context import acting_as
-from app_kernel.core.errors import AuditError, InvalidAuditEvent, OutsideWorkspace
+from app_kernel.core.errors import AuditError, ConfigurationError, InvalidAuditEvent, OutsideWorkspace
 from app_kernel.core.outbox import Message
 from app_kernel.db import connect
 from app_kernel.db.outbox import list_dead_letters
-from app_kernel.testing import KernelClient
+from app_kernel.testing import KernelClient, kernel_client
 from tests.audit.trails import APP, Trail
 from tests.outbox.carrying import until, until_empty
-from tests.small_service import serving
+from tests.small_service import serving, small_app
 
 
 async def told(client: KernelClient, app: str = "small", **filters: Any) -> list[dict[str, Any]]:
@@ -35,6 +35,16 @@ async def test_a_service_audits_by_itself_and_enabling_it_again_tells_nothing_tw
         assert [entry["entity_id"] for entry in await told(client, "early")] == ["0"]
         assert [entry["entity_id"] for entry in await told(client, "first")] == ["first"]
         assert [entry["entity_id"] for entry in await told(client, "second")] == ["second"]
+
+
+async def test_of_several_services_in_one_process_the_database_says_which_it_is() -> None:
+    async with serving() as one, serving() as other, serving(audit_enabled=False) as silent:
+        enable_audit(other.db, None, app="other")
+        for client in (one, other):
+            await record("thing.seen", db=client.db)
+        with pytest.raises(AuditError, match="audit_enabled=False"):
+            enable_audit(silent.db, None, app="silent")
+        assert [len(await told(one)), len(await told(other, "other"))] == [1, 1]
 
 
 async def test_where_audit_is_switched_off_nothing_is_told_and_enabling_it_says_why() -> None:
@@ -57,9 +67,6 @@ async def test_without_a_service_events_wait_for_one_that_carries_them(tmp_path:
         await record("thing.seen", ("things", "a"), db=db)
     async with serving(database_name=url) as client:
         assert client.db is not None
-    from app_kernel.testing import kernel_client
-    from tests.small_service import small_app
-
     async with kernel_client(small_app(database_name=url), database=url) as client:
         assert [entry["action"] for entry in await told(client)] == ["create", "thing.seen"]
 
@@ -70,6 +77,19 @@ async def test_the_name_of_an_app_is_checked(app: Any, small_trail: Trail) -> No
         enable_audit(small_trail.db, None, app=app)
     with pytest.raises(InvalidAuditEvent, match="name of a service"):
         await get_audit_logs(small_trail.admin_db, app=app)
+
+
+@pytest.mark.parametrize(
+    "names", [{"redact": "salary"}, {"redact": ["a.b.c"]}, {"redact": [".x"]}, {"redact": [""]}, {"exclude": "caches"},
+              {"redact": [5]}],
+)  # fmt: skip
+async def test_names_that_would_hide_nothing_without_a_word_are_refused(
+    names: dict[str, Any], small_trail: Trail
+) -> None:
+    with pytest.raises(InvalidAuditEvent):
+        enable_audit(small_trail.db, None, app=APP, **names)
+    with pytest.raises(ConfigurationError, match="audit_"):
+        small_app(**{f"audit_{name}": value for name, value in names.items()})
 
 
 async def test_an_event_of_the_application_is_there_exactly_if_its_transaction_commits(trail: Trail) -> None:
@@ -98,6 +118,7 @@ async def test_an_event_of_the_application_is_there_exactly_if_its_transaction_c
     [
         {"action": ""}, {"action": "two words"}, {"action": "update"}, {"action": "x" * 101}, {"action": None},
         {"action": "a.b\n"}, {"target": "invoices:1"}, {"target": ("invoices",)}, {"target": ("", 1)},
+        {"target": ("x", None)},
         {"target": ("x", "\ud800")}, {"target": ("x", "a\0")}, {"meta": ["x"]}, {"reason": 5},
         {"reason": "x" * 10_001}, {"workspace_id": ""}, {"workspace_id": "\0"},
     ],

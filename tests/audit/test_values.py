@@ -146,6 +146,7 @@ def test_flags_instants_and_counts_of_tokens_are_no_secrets() -> None:
         "password_changed": [None, "2026-01-01"],
     }
     assert changes(cvv=123, card_number=4111111111111111) == {"cvv": HIDDEN, "card_number": HIDDEN}
+    assert changes(sms_token=123456, loginToken=123456) == {"sms_token": HIDDEN, "loginToken": HIDDEN}
     assert changes(usage={"tokens": 7}) == {"usage": [None, {"tokens": 7}]}
 
 
@@ -177,6 +178,33 @@ def test_a_text_that_looks_like_a_credential_is_hidden_and_the_rest_stays(text: 
     assert without_credentials("risk_analysis of the task_force, hey Jude, whsec") == (
         "risk_analysis of the task_force, hey Jude, whsec"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("postgresql://app:pass@word@db:5432/x", f"postgresql://{REDACTED}@db:5432/x"),
+        ("redis://:canary@cache", f"redis://{REDACTED}@cache"),
+        ("curl -H 'Authorization: Bearer AbCdEfGh12345678'", f"curl -H 'Authorization: Bearer {REDACTED}'"),
+        ("see https://example.com:8443/@ada, or mail ada@example.com", None),
+        ("bearer responsibilities", None),
+    ],
+)
+@pytest.mark.acceptance("EV4")
+def test_the_password_of_an_address_and_a_bearer_token_are_hidden(text: str, left: str | None) -> None:
+    """EV4: what a settings page saves as one text."""
+    assert changes(note=text) == {"note": [None, left or text]}
+    assert [*changes(note={text: 1})["note"][1]] == [left or text]
+
+
+def test_a_comment_of_any_length_and_an_actor_of_any_kind_are_texts() -> None:
+    """The sink takes nothing else, so that the change would end as a dead letter."""
+    who = {"actor_id": UUID(int=7), "comment": "x" * (LONGEST_TEXT + 1)}
+    rest = dict.fromkeys(("request_id", "address", "workspace_id"))
+    change = EntityChanged("things", "a", 1, "create", None, {}, "2026-01-01T00:00:00.000000Z", **who, **rest)
+    [message] = ChangeRecorder("app")(change)
+    assert message.body["user_id"] == "00000000-0000-0000-0000-000000000007"
+    assert message.body["reason"] == f"[omitted: {LONGEST_TEXT + 1} characters]"
 
 
 def test_both_sides_of_a_change_are_hidden() -> None:

@@ -86,6 +86,28 @@ async def test_a_slow_listener_holds_up_no_plain_one_and_is_waited_for_at_shutdo
     assert heard == ["plain", "slow"]
 
 
+async def test_what_a_listener_tells_in_its_turn_is_waited_for_at_shutdown_too():
+    heard: list[str] = []
+
+    go = asyncio.Event()
+
+    async def listen(kernel: Kernel, event: SecurityEvent) -> None:
+        if not heard:
+            heard.append("first")
+            async with kernel.db.connection().transaction():
+                await kernel.emit(CHANGED)
+            asyncio.get_running_loop().call_later(0.02, go.set)
+        else:
+            await go.wait()
+            heard.append("second")
+
+    async with listening(listen) as world:
+        async with world.db.transaction():
+            await world.kernel.emit(CHANGED)
+        await world.kernel.end_telling()
+        assert heard == ["first", "second"]
+
+
 async def test_a_listener_that_never_ends_is_cut_off_at_shutdown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(emitter, "LAST_WORDS", 0.01)
     cut_off: list[bool] = []

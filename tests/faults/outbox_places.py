@@ -16,7 +16,9 @@ def outbox_urls(server: str | None) -> Iterator[tuple[str, str] | None]:
         return
     names = [f"t_{role}_{secrets.token_hex(6)}" for role in ("app", "admin")]
     try:
-        yield f"{server}?schema={names[0]}&application_name={names[0]}", f"{server}?schema={names[1]}"
+        # Small pools: eight services with two each would have all connections of a server as it is shipped.
+        app, admin = (f"{server}?schema={name}&pool_size=4" for name in names)
+        yield f"{app}&application_name={names[0]}", admin
     finally:
         asyncio.run(execute(server, f"DROP SCHEMA IF EXISTS {', '.join(names)} CASCADE"))
 

@@ -9,14 +9,17 @@ import textwrap
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from app_kernel import get_job_client
+from app_kernel import ServiceConfig, create_service, get_job_client
+from app_kernel.audit import get_audit_logs
 from app_kernel.jobs.worker import command
+from app_kernel.testing import kernel_client
 from tests.flows.test_contract_snippets import DEFINING_TASKS
 from tests.jobs.making import finished
 from tests.jobs.places import JobPlace, sqlite
@@ -208,7 +211,7 @@ async def test_the_health_port_tells_how_the_worker_and_its_jobs_are(place: JobP
             return text if 'task="boom"' in text else ""
 
         text = await until(metrics)
-        attempts = samples(text, "app_kernel_job_attempts_total")
+        attempts = {labels: count for labels, count in samples(text, "app_kernel_job_attempts_total").items() if count}
         assert attempts == {'outcome="completed",task="note"': 3, 'outcome="dead",task="boom"': 1}
         assert samples(text, "app_kernel_job_run_seconds_count") == {'task="note"': 3, 'task="boom"': 1}
         queues = samples(text, "app_kernel_jobs")
@@ -222,14 +225,33 @@ async def test_the_health_port_tells_how_the_worker_and_its_jobs_are(place: JobP
 async def test_the_figures_of_a_worker_are_as_private_as_those_of_a_service(folder: Path) -> None:
     port, token = free_port(), "token-of-the-metrics"
     async with sqlite() as place:
-        variables = {**addresses(place), "METRICS_TOKEN": token, "ENVIRONMENT": "production"}
+        variables = {**addresses(place), "METRICS_TOKEN": token, "ENVIRONMENT": "production", "SERVICE_NAME": ""}
         async with worker(folder, "--tasks", "tasks", "--health-port", str(port), **variables) as process:
             await process.said("worker_started")
+            assert "SERVICE_NAME" in (await process.said("worker_unnamed"))["use"]
             assert (await asyncio.to_thread(ask, port, "/metrics"))[0] == 401
             assert (await asyncio.to_thread(ask, port, "/metrics", "x"))[0] == 401
             assert (await asyncio.to_thread(ask, port, "/metrics", token))[0] == 200
             assert (await asyncio.to_thread(ask, port, "/healthz"))[0] == 200
             assert token not in process.text
+
+
+async def test_a_worker_finds_the_name_that_the_service_has_left_in_its_database(folder: Path) -> None:
+    async with sqlite() as place:
+        config = ServiceConfig(jwt_secret=SECRET, database_name=place.database_url, embedded_worker=False)
+        app = create_service("billing", config=config, tasks={"note": lambda payload: None})
+        async with (
+            kernel_client(app, database=None, jobs="manual") as service,
+            worker(folder, "--tasks", "tasks", **addresses(place), SERVICE_NAME="") as process,
+        ):
+            await process.said("worker_started")
+            await get_job_client().enqueue("note", {"text": "done by a job"})
+
+            async def entry() -> list[dict[str, Any]]:
+                return await get_audit_logs(service.kernel.admin_store(), app="billing", entity="notes")
+
+            assert (await until(entry))[0]["source"] == "job"
+            assert "worker_unnamed" not in process.text
 
 
 # What it refuses: status 2 and one sentence.

@@ -114,6 +114,8 @@ class WorkerProcess:
 @asynccontextmanager
 async def worker(folder: Path, *options: str, imports: bool = False, **variables: str) -> AsyncIterator[WorkerProcess]:
     """A worker in `folder`, with these options and environment variables."""
+    if "--app" not in options:
+        variables.setdefault("SERVICE_NAME", "worked")
     output, theirs = os.pipe()
     process: subprocess.Popen[bytes] | Forked
     if imports:

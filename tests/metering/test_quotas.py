@@ -281,6 +281,11 @@ async def test_what_can_be_no_limit_is_refused() -> None:
         assert await reserve(client.db.in_workspace("w1"), workspace_id="w1", **good)
         with pytest.raises(MeteringError, match="own database"):
             await reserve(client.admin_db, **good)
+        # Nothing was ever used there: each soft limit would hold for ever.
+        with pytest.raises(MeteringError, match="admin database"):
+            await check_quota(client.db, app="quotas", metric="tokens", limit=1)
+        with pytest.raises(MeteringError, match="admin database"):
+            await get_usage(client.db, app="quotas")
         with pytest.raises(QuotaExceeded):
             await require_quota(client.db, metric="tokens", limit=0)
     async with connect("sqlite://:memory:") as db:

@@ -176,6 +176,34 @@ async def test_a_database_that_is_away_delays_counts_and_doubles_none(monkeypatc
         assert await requests_of(client) == {"GET /widgets/{id}": 4}
 
 
+async def test_two_writes_at_once_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(make_router()) as client:
+        counts, store = client.kernel.port(RequestCounts), type(client.db)
+        plain, began, go = store.send_messages, asyncio.Event(), asyncio.Event()
+        tries: list[str] = []
+
+        async def slow_then_away(self: Any, messages: Sequence[Message]) -> None:
+            tries.extend(message.id for message in messages)
+            if len(tries) == 1:
+                began.set()
+                await go.wait()
+            elif len(set(tries)) > 1:
+                raise Unavailable
+            await plain(self, messages)
+
+        monkeypatch.setattr(store, "send_messages", slow_then_away)
+        await client.get("/widgets/1")
+        first = asyncio.create_task(counts.flush())
+        await began.wait()
+        await client.get("/widgets/2")
+        second = asyncio.create_task(counts.flush())
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(first, second)
+        monkeypatch.setattr(store, "send_messages", plain)
+        assert await requests_of(client) == {"GET /widgets/{id}": 2}
+
+
 async def test_what_could_not_be_written_is_tried_again_without_a_further_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -223,6 +251,16 @@ async def test_long_routes_and_many_callers_are_written_in_parts() -> None:
         assert [len(endpoint) for endpoint in found] == [191]
         assert list(found.values()) == [450]
         assert await requests_of(client, user_id="u449") == dict.fromkeys(found, 1)
+
+
+@pytest.mark.parametrize("user_id", ["", "u" * 400, "u\0", "\ud800"], ids=ascii)
+async def test_an_id_that_cannot_be_stored_takes_no_other_request_with_it(user_id: str) -> None:
+    async with serving() as client:
+        counts = client.kernel.port(RequestCounts)
+        for caller in (user_id, "u1"):
+            counts.count(client.kernel, _finished("/widgets/{id}", user_id=caller))
+        assert await requests_of(client) == {"GET /widgets/{id}": 2}
+        assert await requests_of(client, user_id="u1") == {"GET /widgets/{id}": 1}
 
 
 async def workspace_bills(service: Service, *workspaces: str) -> list[int]:

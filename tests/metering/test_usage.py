@@ -28,6 +28,7 @@ from app_kernel.metering.sink import write_usage
 from app_kernel.metering.tables import ADMIN_TABLES
 from tests.metering.serving import carrying, rows_of
 from tests.outbox.carrying import opened
+from tests.small_service import serving
 
 Databases = tuple[Database, Database]
 APP = "my_app"
@@ -303,6 +304,13 @@ async def test_outside_of_a_service_it_says_what_to_pass() -> None:
         with pytest.raises(MeteringError, match="app="):
             await track_usage(None, db=database.connection(), tokens=1)
         await track_usage(None, app=APP, db=database.connection(), tokens=1)
+
+
+async def test_the_admin_database_is_no_place_to_count_in() -> None:
+    async with serving() as client:
+        with pytest.raises(MeteringError, match="app database"):
+            await track_usage(None, db=client.admin_db, tokens=1)
+        await track_usage(None, db=client.db, tokens=1)
 
 
 async def test_the_handle_of_a_workspace_counts_for_no_other() -> None:

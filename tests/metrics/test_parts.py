@@ -128,6 +128,19 @@ async def test_security_events_are_counted_by_name() -> None:
     assert counts == {"auth.login": 1, "auth.login_failed": 3, "auth.refresh_reused": 1}
 
 
+async def test_what_alerts_ask_the_increase_of_is_shown_from_the_start() -> None:
+    """Of a series that begins with 1 Prometheus sees no increase, so the first of its kind would alert nobody."""
+    async with serving(router) as client:
+        text = (await client.get("/metrics")).text
+    for series in (
+        'app_kernel_security_events_total{name="auth.refresh_reused"} 0.0',
+        'app_kernel_dropped_total{topic="admin:traces"} 0.0',
+        'app_kernel_dropped_total{topic="admin:audit_events"} 0.0',
+        "app_kernel_listener_failures_total 0.0",
+    ):
+        assert series in text
+
+
 async def test_flags_and_the_process_tell_how_they_are() -> None:
     async with serving(router, features=[*FEATURES, _failing()]) as client:
         await set_flag(client.db, "beta", enabled=True)

@@ -1,9 +1,11 @@
 """The directory in which workers of one server meet: whose it is, what stays of the dead, and when it goes."""
 
+import errno
 import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,48 @@ def test_counts_of_the_dead_stay_and_their_gauges_go(tmp_path: Path, monkeypatch
     assert samples(alive.meeting) == found
     assert (tmp_path / "counter_archive.db").exists()
     assert list(tmp_path.glob(f"*{DEAD}*")) == []
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From the call on there is no room for anything new."""
+
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    return lambda: monkeypatch.setattr(sharing.os, "posix_fallocate", refuse)
+
+
+def test_where_the_disk_is_full_the_dead_are_read_where_they_are_and_new_series_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_disk: Callable[[], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """To write into a file that the disk has no room for ends the process, by SIGBUS."""
+    Worker(tmp_path, f"{DEAD}1", monkeypatch).work()
+    alive = Worker(tmp_path, None, monkeypatch)
+    alive.work()
+    full_disk()
+    for number in range(3000):
+        alive.counter.labels(f"{number:050}").inc()
+    alive.counter.labels("a").inc()
+    found = samples(alive.meeting)
+    assert (found["things_total['a']"], found["seconds_sum[]"], found["live[]"]) == (3, 3, 5)
+    assert 500 < len(found) < 2500
+    assert len(list(tmp_path.glob(f"counter_{DEAD}1.db"))) == 1
+    assert capfd.readouterr().out.count("metrics_not_shared") == 1
+
+
+def test_a_file_is_never_there_before_it_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, found = Worker(tmp_path, f"{DEAD}1", monkeypatch), []
+    reserve = sharing._reserve
+
+    def look(path: Path, size: int) -> None:
+        path.touch()
+        found.append(len(samples(reader.meeting)))
+        reserve(path, size)
+
+    monkeypatch.setattr(sharing, "_reserve", look)
+    Worker(tmp_path, None, monkeypatch)
+    assert len(found) >= len(sharing.KINDS)
 
 
 def test_two_services_of_one_process_count_in_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +186,13 @@ def test_what_somebody_else_may_have_put_there_is_not_used(
         base.touch(mode=0o600)
     assert meet() is None
     assert values.ValueClass is values.MutexValue
+
+
+def test_a_full_disk_keeps_no_worker_from_its_start(temporary: Path, full_disk: Callable[[], None]) -> None:
+    full_disk()
+    assert meet() is None
+    assert values.ValueClass is values.MutexValue
+    assert temporary.exists()
 
 
 def test_the_directories_of_servers_that_have_ended_go(temporary: Path) -> None:

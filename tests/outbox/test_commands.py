@@ -40,3 +40,8 @@ async def test_the_admin_database_is_the_one_beside_the_file(tmp_path: Path) -> 
         await send(database, *numbered([1], topic="admin:a"))
     status = await run("status", "--admin", "--database-url", f"sqlite:///{tmp_path / 'app.db'}")
     assert status.output.startswith("admin:a  1  20")
+    async with opened(f"sqlite:///{tmp_path / 'app_admin.db'}") as (database,):
+        tables = await database.connection().privileged.execute(
+            "SELECT [name] FROM sqlite_master WHERE [name] = ?", ("kernel_users",)
+        )
+    assert tables == [], "accounts belong to the app's database"

@@ -39,6 +39,19 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel, "RETRY_SECONDS", (0.05, 0.05, 0.1, 0.1))
 
 
+async def test_an_admin_message_without_its_app_is_of_the_service_that_carries_it_and_others_stay() -> None:
+    heard: dict[str, object] = {}
+
+    async def hear(db: EntityStore, messages: Sequence[Message]) -> None:
+        heard.update({message.topic: message.body["app"] for message in messages})
+
+    async with opened() as (app, admin):
+        await send(app, Message(ADMIN, {"app": ""}), Message(LOCAL, {"app": ""}))
+        async with relaying(app, Receivers({ADMIN: hear, LOCAL: hear}, admin=admin.connection, app="carrier")):
+            await until_empty(app)
+    assert heard == {ADMIN: "carrier", LOCAL: ""}
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_each_topic_arrives_in_the_database_that_it_names_once_and_in_order(
     backend: str, request: pytest.FixtureRequest

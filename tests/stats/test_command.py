@@ -75,9 +75,9 @@ def test_where_there_is_nothing_it_says_so(place: Path) -> None:
     assert "there is no database" in run(status=1)
     write()
     assert "no figures" in run(status=1)
-    assert "no requests since 24h" in run("--app", "one")
+    assert "no requests in the last 24h" in run("--app", "one")
     write("one")
-    assert "no requests since 24h" in run("--route", "/unknown")
+    assert "no requests since 2026-01-31" in run("--route", "/unknown", "--since", "2026-01-31")
 
 
 @pytest.mark.parametrize(

@@ -138,13 +138,15 @@ async def test_a_job_of_a_refused_force_is_not_traced_either(monkeypatch: pytest
     ],
 )
 async def test_tracestate_goes_on_into_spans_within_its_limits(
-    small_service: Service, given: str, kept: dict[str, str]
+    small_service: Service, given: str, kept: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     headers = {"traceparent": SAMPLED, "tracestate": given}
     answer = await small_service.call("GET", "/widgets/w1", headers=headers)
     context: SpanContext = small_service.named("get_entity widgets").context
     assert answer.status_code == 200
     assert dict(context.trace_state) == kept
+    # What a stranger sends fills no log.
+    assert [record for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 
 def test_a_websocket_has_a_trace_id_and_no_span_that_would_last_for_hours(told: APIRouter) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from app_kernel import ServiceConfig, create_service
+from app_kernel import ServiceConfig, create_service, get_job_client
+from app_kernel.core import tracing
 from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.secret_settings import secret_values
 from app_kernel.core.tracing import Tracing
@@ -25,16 +26,16 @@ from tests.tracing.serving import SAMPLED, SECRET, TASKS, TRACE_ID, UNSAMPLED, m
 KEY = "collector-key-0123456789"
 
 
-def make_app(endpoint: str | None, **settings: Any) -> FastAPI:
+def make_app(endpoint: str | None, tasks: dict[str, Any] = TASKS, **settings: Any) -> FastAPI:
     config = ServiceConfig(
         jwt_secret=SECRET, database_name="sqlite://:memory:", otlp_endpoint=endpoint, trace_sample_ratio=1, **settings
     )
-    return create_service("exporting", config=config, routers=[make_router()], tasks=TASKS)
+    return create_service("exporting", config=config, routers=[make_router()], tasks=tasks)
 
 
 def flush(app: FastAPI) -> None:
-    tracing: Any = app.state.kernel.port(Tracing)
-    tracing._provider.force_flush()
+    decides: Any = app.state.kernel.port(Tracing)
+    decides._provider.force_flush()
 
 
 @pytest.fixture
@@ -86,8 +87,8 @@ async def test_a_collector_that_does_not_take_spans_is_told_of_once(
         collector.status = 400
         async with kernel_client(app) as client:
             # As it is while the service stops: no try is repeated, so that the test need not wait for them.
-            tracing: Any = app.state.kernel.port(Tracing)
-            exporter = tracing._provider._active_span_processor._span_processors[0].span_exporter
+            decides: Any = app.state.kernel.port(Tracing)
+            exporter = decides._provider._active_span_processor._span_processors[0].span_exporter
             if trouble == "closed":
                 exporter.shutdown()
             for _ in range(3):
@@ -157,17 +158,57 @@ async def test_an_applications_own_provider_gets_the_kernels_spans(own_provider:
     assert names == ["get_entity widgets", "GET /widgets/{id}"]
 
 
-async def test_its_own_spans_begin_no_trace_in_a_request_that_is_not_traced(own_provider: InMemorySpanExporter) -> None:
-    app = make_app(None)
+async def own_span() -> bool:
+    with trace.get_tracer("shop").start_as_current_span("own") as own:
+        return own.is_recording()
+
+
+async def test_its_own_spans_begin_no_trace_in_what_is_not_traced(own_provider: InMemorySpanExporter) -> None:
+    app = make_app(None, tasks={"own": own_span})
 
     @app.get("/own")
     async def get_own() -> bool:
-        with trace.get_tracer("shop").start_as_current_span("own") as own:
-            return own.is_recording()
+        await get_job_client().enqueue("own")
+        return await own_span()
 
     async with kernel_client(app) as client:
         untraced = (await client.get("/own", headers={"traceparent": UNSAMPLED})).json()
+        await client.jobs.drain()
+        assert list(own_provider.get_finished_spans()) == []
         traced = (await client.get("/own", headers={"traceparent": SAMPLED})).json()
+        await client.jobs.drain()
     assert (untraced, traced) == (False, True)
-    own = next(each for each in own_provider.get_finished_spans() if each.name == "own")
-    assert f"{own.context.trace_id:032x}" == TRACE_ID
+    own = [each for each in own_provider.get_finished_spans() if each.name == "own"]
+    assert [f"{each.context.trace_id:032x}" for each in own] == [TRACE_ID] * 2
+
+
+class Failing(SpanProcessor):
+    """What an application may have added, with a fault of its own."""
+
+    at = ""
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        if self.at == "start":
+            raise OSError("canary")
+
+    def on_end(self, span: Any) -> None:
+        if self.at == "end":
+            raise OSError("canary")
+
+
+@pytest.mark.parametrize("at", ["start", "end"])
+async def test_a_provider_that_fails_harms_neither_requests_nor_jobs_and_is_told_of_once(
+    own_provider: InMemorySpanExporter, at: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing: Any = Failing()
+    trace.get_tracer_provider().add_span_processor(failing)  # type: ignore[attr-defined]
+    monkeypatch.setattr(tracing, "_told", float("-inf"))
+    async with kernel_client(make_app(None)) as client:
+        failing.at = at
+        answer = await client.post("/widgets/w1", headers={"traceparent": SAMPLED})
+        await client.jobs.drain()
+        failing.at = ""
+        assert (answer.status_code, answer.json()["id"]) == (200, "w1")
+        assert (await client.db.get_entity("widgets", "w1"))["label"] == "blue"
+    assert [record.message for record in caplog.records if "span" in record.message] == ["span_failed"]
+    assert "canary" not in caplog.text

@@ -1,5 +1,6 @@
 """The table `traces` keeps what was slow or failed, of this service, the latest of it, and admins can look at it."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -7,17 +8,22 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+from opentelemetry.trace import StatusCode
+from starlette.requests import ClientDisconnect
 
 from app_kernel import JobContext, get_job_client
 from app_kernel.core.context import current_context
+from app_kernel.core.errors import ConnectionLost, ResponseAborted, UnsupportedValue
 from app_kernel.core.jobs import RetryLater
 from app_kernel.core.outbox import Message
 from app_kernel.db import connect
 from app_kernel.tracing import noting
+from app_kernel.tracing import sink as sink_module
 from app_kernel.tracing.sink import TOPIC, TraceSink
 from app_kernel.tracing.store import find_trace, list_traces
 from app_kernel.tracing.tables import TABLES
-from tests.tracing.serving import SAMPLED, TRACE_ID, Service, serving
+from tests.tracing.serving import SAMPLED, TRACE_ID, Service, notes_of, serving
 
 
 async def test_a_request_that_fails_is_kept_with_who_sent_it_and_what_it_failed_of(service: Service) -> None:
@@ -32,6 +38,38 @@ async def test_a_request_that_fails_is_kept_with_who_sent_it_and_what_it_failed_
     }  # fmt: skip
     assert (row["request_id"], row["address"], row["spans"]) == ("request-7", "127.0.0.1", None)
     assert "canary" not in str(row)
+
+
+@pytest.mark.parametrize(("raised", "kept"), [(KeyError, [(200, True, "KeyError")]), (ClientDisconnect, [])])
+async def test_an_answer_that_breaks_off_has_failed_unless_the_client_left(
+    monkeypatch: pytest.MonkeyPatch, raised: type[Exception], kept: list[Any]
+) -> None:
+    router = APIRouter()
+
+    @router.get("/breaks")
+    async def get_breaks() -> StreamingResponse:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"first"
+            raise raised
+
+        return StreamingResponse(parts())
+
+    async with serving(monkeypatch, routers=[router]) as service:
+        with pytest.raises(ResponseAborted):
+            await service.call("GET", "/breaks", headers={"traceparent": SAMPLED})
+        status = service.named("GET /breaks").status.status_code
+        rows = await service.traces()
+    assert [(row["status"], row["failed"], row["error"]) for row in rows] == kept
+    assert status is (StatusCode.ERROR if kept else StatusCode.UNSET)
+
+
+async def test_a_method_that_a_client_invents_names_no_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(monkeypatch, trace_slow_seconds=0.000001) as service:
+        await service.call("INVENTED", "/widgets/w1", headers={"traceparent": SAMPLED})
+        (span,), (row,) = service.spans(), await service.traces()
+    assert row["name"] == span.name
+    assert span.name.startswith("HTTP")
+    assert dict(span.attributes or {})["http.request.method"] == "_OTHER"
 
 
 async def test_a_slow_request_is_kept_with_its_spans_where_it_was_traced(
@@ -118,6 +156,63 @@ async def test_of_a_request_with_many_spans_the_first_are_kept_and_the_rest_is_c
     assert (len(row["spans"]), row["spans_left_out"]) == (100, 30)
 
 
+async def test_of_spans_with_long_attributes_so_much_is_kept_as_a_row_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    router = APIRouter()
+
+    @router.get("/long")
+    async def get_long() -> None:
+        trace = current_context().span
+        for number in range(100):
+            attributes = {f"a{each}": "x" * 5000 for each in range(20)} | {"listed": ["y" * 5000] * 100}
+            trace.tracer.start_span(f"s{number}", attributes=attributes).end()
+        raise KeyError
+
+    async with serving(monkeypatch, routers=[router]) as service:
+        await service.call("GET", "/long", headers={"traceparent": SAMPLED})
+        (row,) = await service.traces()
+    assert len(row["spans"]) == 100
+    assert len(row["spans"][0]["attributes"]["a0"]) == 500
+    assert noting.MOST_CHARACTERS / 2 < len(str(row)) < noting.MOST_CHARACTERS + 100 * 200
+
+
+async def test_what_fails_while_the_database_is_away_is_written_once_it_is_back(
+    small_service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Then of all times requests fail."""
+    store = type(small_service.db)
+
+    async def refuse(*_: Any) -> None:
+        raise ConnectionLost
+
+    await small_service.call("GET", "/boom/1")
+    with monkeypatch.context() as away:
+        away.setattr(store, "send_messages", refuse)
+        for _ in range(2):
+            await notes_of(small_service.client).flush()
+        await small_service.call("GET", "/boom/2")
+    await small_service.carried()
+    async with asyncio.timeout(10):
+        while len(rows := await small_service.traces()) < 2:
+            await small_service.carried()
+    assert [row["path"] for row in rows] == ["/boom/1", "/boom/2"]
+    assert [record.message for record in caplog.records if "traces" in record.message] == ["traces_not_written"]
+
+
+async def test_what_can_never_be_written_is_dropped_and_counted_and_the_next_is_written(
+    small_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any) -> None:
+        raise UnsupportedValue("too much")
+
+    await small_service.call("GET", "/boom/1")
+    with monkeypatch.context() as wrong:
+        wrong.setattr(type(small_service.db), "send_messages", refuse)
+        await notes_of(small_service.client).flush()
+    assert small_service.kernel.dropped[TOPIC] == 1
+    await small_service.call("GET", "/boom/2")
+    assert [row["path"] for row in await small_service.traces()] == ["/boom/2"]
+
+
 async def test_a_storm_of_failures_is_kept_in_part_and_what_is_left_out_is_logged(
     small_service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -167,6 +262,25 @@ async def test_the_table_keeps_the_latest_of_each_service_and_no_more(admin_db: 
     mine = await list_traces(admin_db, "mine", since=None, min_ms=None, failed=None, name=None, before=None, limit=200)
     assert [row["id"] for row in mine[:100]] == [f"mine-{number:05}" for number in range(399, 299, -1)]
     assert await admin_db.count_entities("traces", "[app] = ?", ("other",)) == 30
+
+
+async def test_a_long_table_is_kept_as_long_as_it_may_be_and_no_longer(
+    admin_db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a twentieth of it is more than is removed at once."""
+    monkeypatch.setattr(sink_module, "PRUNED_AT_ONCE", 4)
+    sink = TraceSink()
+    for start in range(0, 600, 6):
+        await sink.receive(admin_db, [message("mine", range(start, start + 6), kept=200)])
+    assert 200 <= await admin_db.count_entities("traces") <= 200 + 2 * 6
+
+
+async def test_the_first_message_of_a_process_removes_what_the_one_before_left_of_each_service(admin_db: Any) -> None:
+    await TraceSink().receive(
+        admin_db, [message("mine", range(150), kept=1000), message("other", range(150), kept=1000)]
+    )
+    await TraceSink().receive(admin_db, [message("mine", range(150, 151)), message("other", range(150, 151))])
+    assert [await admin_db.count_entities("traces", "[app] = ?", (app,)) for app in ("mine", "other")] == [100, 100]
 
 
 async def test_a_message_that_comes_twice_counts_once(admin_db: Any) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from app_kernel import get_job_client
 from app_kernel.core.context import current_context
+from app_kernel.core.ports import EntityStore
+from app_kernel.db import db_connection
 from app_kernel.tracing import current_traceparent, span
 from tests.tracing.serving import SAMPLED, TRACE_ID, UNSAMPLED, Boom, Service, serving
 
@@ -166,6 +168,45 @@ async def test_nothing_of_a_trace_is_left_when_its_request_has_ended(service: Se
     assert current_context().span is None
     await service.call("GET", "/widgets/w1")
     assert service.names().count("GET /widgets/{id}") == 1
+
+
+async def test_a_task_that_outlives_its_request_makes_no_spans_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a loop that the first request starts, which would be traced, and keep its spans, for ever."""
+    answered, router, tasks = asyncio.Event(), APIRouter(), []
+
+    @router.get("/starts")
+    async def get_starts(db: EntityStore = Depends(db_connection)) -> None:
+        async def go_on() -> tuple[object, str | None]:
+            await answered.wait()
+            await db.get_entity("widgets", "w1")
+            return current_context().span, current_traceparent()
+
+        tasks.append(asyncio.create_task(go_on()))
+
+    async with serving(monkeypatch, routers=[router]) as service:
+        await service.call("GET", "/starts", headers={"traceparent": SAMPLED})
+        answered.set()
+        ((span_left, traceparent),) = await asyncio.gather(*tasks)
+        assert service.names() == ["GET /starts"]
+    assert span_left is None
+    assert traceparent is not None
+    assert traceparent[3:35] == TRACE_ID
+
+
+@pytest.mark.parametrize("traceparent", [SAMPLED, UNSAMPLED])
+async def test_a_kind_that_there_is_none_of_is_refused_whether_or_not_a_request_is_traced(
+    monkeypatch: pytest.MonkeyPatch, traceparent: str
+) -> None:
+    router = APIRouter()
+
+    @router.get("/wrong")
+    async def get_wrong() -> bool:
+        with pytest.raises(ValueError, match="internal, server, client, producer, consumer"):
+            span("x", kind="servr")  # type: ignore[arg-type]
+        return True
+
+    async with serving(monkeypatch, routers=[router]) as service:
+        assert (await service.call("GET", "/wrong", headers={"traceparent": traceparent})).json() is True
 
 
 async def test_two_services_of_a_process_send_their_spans_apart(monkeypatch: pytest.MonkeyPatch) -> None:

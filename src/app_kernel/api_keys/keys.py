@@ -82,7 +82,7 @@ async def create_api_key(
         if await store.count_live(db, user_id, replaced=False) >= MAX_LIVE:
             raise InvalidApiKeyRequest(f"A user has at most {MAX_LIVE} live API keys; revoke one first.")
         made = await _insert(kernel, db, {**values, "user_id": user_id})
-        detail = {"scopes": made["scopes"], "workspace_id": workspace_id, "expires_at": _text(made["expires_at"])}
+        detail = {"scopes": made["scopes"], "expires_at": _text(made["expires_at"])}
         await _emit(kernel, "api_key.created", made, **detail)
     return made
 
@@ -263,7 +263,7 @@ def _forget(db: EntityStore, key_id: str) -> None:
 
 async def _emit(kernel: Kernel, event: str, row: Row, **more: Any) -> None:
     context = current_context()
-    detail = {"key_id": row["id"], "key_name": row["name"], **more}
+    detail = {"key_id": row["id"], "key_name": row["name"], "workspace_id": row["workspace_id"], **more}
     await kernel.emit(SecurityEvent(event, row["user_id"], context.address, detail, context.actor_id))
 
 

@@ -65,7 +65,7 @@ def _action(action: Any) -> str:
 def _target(target: Any) -> tuple[str | None, str | None]:
     if target is None:
         return None, None
-    if not isinstance(target, tuple | list) or len(target) != 2:
+    if not isinstance(target, tuple | list) or len(target) != 2 or target[1] is None:
         raise InvalidAuditEvent('target is a pair of an entity and an id, such as ("invoices", invoice_id).')
     return _name("The entity of the target", target[0]), _name("The id of the target", str(target[1]))
 

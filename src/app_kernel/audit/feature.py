@@ -7,15 +7,22 @@ from app_kernel.audit.tables import TABLES, TOPIC
 from app_kernel.audit.tasks import PRUNE, prune_task
 from app_kernel.audit.trail import AuditTrail
 from app_kernel.core.config import ServiceConfig
+from app_kernel.core.errors import ConfigurationError, InvalidAuditEvent
 from app_kernel.core.events import SecurityEvent
 from app_kernel.core.feature import Feature
 
 
 def create_feature(config: ServiceConfig) -> Feature | None:
-    """The recorders and their sink, and the routes where there are accounts; switched off by `audit_enabled`."""
+    """The recorders and their sink, and the routes where there are accounts; switched off by `audit_enabled`.
+
+    Raises ConfigurationError.
+    """
     if not config.audit_enabled:
         return None
-    trail = AuditTrail(config)
+    try:
+        trail = AuditTrail(config)
+    except InvalidAuditEvent as exc:
+        raise ConfigurationError([f"audit_{exc.message}"]) from None
     return Feature(
         name="audit",
         admin_tables=TABLES,

@@ -14,7 +14,6 @@ from app_kernel.core.errors import InvalidAuditEvent
 
 MOST_ACTIONS = 50
 LONGEST_TEXT = 500
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z")
 _unstorable = re.compile(r"[\x00\ud800-\udfff]").search
 
@@ -90,13 +89,21 @@ def instant_of(name: str, given: Instant, *, ends: bool = False) -> str:
 
 def _aware(given: Any, *, ends: bool) -> datetime:
     if isinstance(given, str):
-        given = date.fromisoformat(given) if _DAY.fullmatch(given) else _utc_unless_told(datetime.fromisoformat(given))
+        given = _date_of(given) or _utc_unless_told(datetime.fromisoformat(given))
     if isinstance(given, datetime):
         if given.tzinfo is None:
             raise ValueError("naive")
         return given
     day = datetime.combine(given, time(), UTC)
     return day + timedelta(days=1) if ends else day
+
+
+def _date_of(given: str) -> date | None:
+    """The date, in whichever of the spellings of ISO 8601; None for a text that is no date alone."""
+    try:
+        return date.fromisoformat(given)
+    except ValueError:
+        return None
 
 
 def _utc_unless_told(instant: datetime) -> datetime:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Unpack
 
@@ -11,7 +11,8 @@ import orjson
 from app_kernel.audit import store
 from app_kernel.audit.filters import Filters, after_place, cursor_of, instant_of, where_of
 from app_kernel.core import clock
-from app_kernel.core.errors import InvalidAuditEvent
+from app_kernel.core.current import is_app_database
+from app_kernel.core.errors import AuditError, InvalidAuditEvent
 from app_kernel.core.ports import EntityStore
 
 MOST_LISTED = 1000
@@ -22,8 +23,8 @@ Format = Literal["csv", "json"]
 Row = dict[str, Any]
 
 _FIELDS = ("timestamp", *(name for name in store.COLUMNS if name != "timestamp"))
-# What spreadsheets take for the beginning of a formula (OWASP, CSV injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# What spreadsheets take for the beginning of a formula (OWASP, CSV injection), some of them in full width too.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ async def get_audit_logs(
 
     Filters are entity, entity_id, user_id, action (one or a list; `auth.*` for all that begin so), workspace_id,
     api_key_id, job_id, request_id, trace_id, since and until (dates, ISO 8601 text or aware datetimes; a date as
-    `until` counts whole). `limit` is 1 to 1000; see `find_audit_logs` for more. Raises InvalidAuditEvent.
+    `until` counts whole). `limit` is 1 to 1000; see `find_audit_logs` for more. Raises InvalidAuditEvent,
+    and AuditError for a handle of the app database.
     """
     page = await find_audit_logs(admin_db, app=app, limit=limit, cursor=cursor, order=order, **filters)
     return page.entries
@@ -65,6 +67,7 @@ async def find_audit_logs(
     **filters: Unpack[Filters],
 ) -> AuditPage:
     """The same with the cursor of the next page; entries that arrive meanwhile move nothing."""
+    _check_database(admin_db)
     if type(limit) is not int or not 1 <= limit <= MOST_LISTED:
         raise InvalidAuditEvent(f"limit is a number from 1 to {MOST_LISTED}.")
     if order not in {"desc", "asc"}:
@@ -78,6 +81,7 @@ async def find_audit_logs(
 
 async def count_audit_logs(admin_db: EntityStore, *, app: str, **filters: Unpack[Filters]) -> int:
     """How many entries match; it looks at each of them."""
+    _check_database(admin_db)
     return await store.count_entries(admin_db, *where_of(app, filters))
 
 
@@ -92,13 +96,14 @@ async def export_audit_logs(
     app: str,
     file_format: Format = "csv",
     fields: tuple[str, ...] = _FIELDS,
+    shown: Callable[[Row], Row] = dict,
     **filters: Unpack[Filters],
 ) -> AsyncIterator[str]:
     """The entries that match and are there when it begins, the oldest first, as parts of a text: CSV with a line of
     names, or one JSON object a line.
 
-    It holds a part of them in memory at a time. A cell of a CSV that a spreadsheet would take for a formula begins
-    with an apostrophe.
+    `shown` gives an entry as its reader may see it. It holds a part of them in memory at a time. A cell of a CSV that a
+    spreadsheet would take for a formula begins with an apostrophe.
     """
     if file_format not in {"csv", "json"}:
         raise InvalidAuditEvent("file_format is csv or json.")
@@ -109,10 +114,19 @@ async def export_audit_logs(
     while True:
         page = await find_audit_logs(admin_db, app=app, limit=EXPORTED_AT_ONCE, cursor=cursor, order="asc", **filters)
         if page.entries:
-            yield _written(page.entries, fields, file_format)
+            yield _written([shown(entry) for entry in page.entries], fields, file_format)
         cursor = page.next_cursor
         if cursor is None:
             return
+
+
+def _check_database(admin_db: EntityStore) -> None:
+    # Nothing is there, which would look as if nothing had happened.
+    if is_app_database(admin_db):
+        raise AuditError(
+            "The audit log is read from the admin database: take Depends(admin_db_connection) or"
+            " get_admin_db_connection()."
+        )
 
 
 def _earliest(until: Any) -> str:

@@ -10,12 +10,11 @@ from app_kernel.audit.values import (
     LARGEST_EVENT,
     OPEN,
     SECRET,
-    Left,
     Redaction,
     may_be_secret,
     plain,
+    sentence,
     storable,
-    text,
 )
 from app_kernel.core import clock
 from app_kernel.core.context import Context, current_context
@@ -61,7 +60,7 @@ class ChangeRecorder:
         else:
             workspace_id = change.workspace_id
         entity_id = change.id if type(change.id) is str else str(change.id)
-        comment, trace = change.comment, change.traceparent
+        comment, trace, user_id = change.comment, change.traceparent, change.actor_id
         body = {
             "app": self.app,
             "action": str(change.action),
@@ -69,7 +68,7 @@ class ChangeRecorder:
             "entity_id": entity_id,
             "version": change.version,
             "changes": self.changes(entity, before, after),
-            "user_id": change.actor_id,
+            "user_id": user_id if user_id is None or type(user_id) is str else str(user_id),
             "api_key_id": change.api_key_id,
             "job_id": change.job_id,
             "source": source_of(change),
@@ -78,7 +77,7 @@ class ChangeRecorder:
             "trace_id": None if trace is None else trace[3:35],
             "address": change.address,
             "workspace_id": workspace_id,
-            "reason": None if comment is None else text(comment, [LARGEST_EVENT]),
+            "reason": None if comment is None else sentence(comment),
             "timestamp": change.at,
         }
         return (Message(TOPIC, body, f"{self.app}:{entity}:{entity_id}"[:LONGEST_KEY], clock.new_id(), change.at),)
@@ -155,10 +154,18 @@ class SecurityRecorder:
         actor = event.actor_id
         if actor is None and event.name in _BY_ONESELF and current_context().request_id is not None:
             actor = event.user_id
+        # Whose account it is about, where the target is not that account.
+        about = {} if event.user_id is None or entity == "users" else {"user_id": event.user_id}
         body = event_body(
-            recorder.app, event.name, entity, entity_id, event.detail, recorder.redaction, workspace_id=workspace_id
+            recorder.app,
+            event.name,
+            entity,
+            entity_id,
+            {**about, **event.detail},
+            recorder.redaction,
+            workspace_id=workspace_id,
         )
-        body["user_id"], body["address"] = actor, event.address
+        body["user_id"], body["address"] = None if actor is None else str(actor), event.address
         return (event_message(body),)
 
 
@@ -179,14 +186,14 @@ def event_body(
 ) -> Body:
     """What is told of an event that is no change of a row, in the running request, job or command."""
     context = current_context()
-    left: Left = [LARGEST_EVENT]
+    user_id = context.actor_id
     return {
         "app": app,
         "action": action,
         "entity": entity,
         "entity_id": entity_id,
-        "meta": plain(meta, redaction, left) if meta else None,
-        "user_id": context.actor_id,
+        "meta": plain(meta, redaction, [LARGEST_EVENT]) if meta else None,
+        "user_id": None if user_id is None else str(user_id),
         "api_key_id": context.api_key_id,
         "job_id": context.job_id,
         "source": source_of(context),
@@ -195,7 +202,7 @@ def event_body(
         "trace_id": None if context.traceparent is None else context.traceparent[3:35],
         "address": context.address,
         "workspace_id": workspace_id,
-        "reason": None if reason is None else text(reason, left),
+        "reason": None if reason is None else sentence(reason),
         "timestamp": clock.timestamp(),
     }
 

@@ -1,16 +1,17 @@
 """The routes of the audit log: all of it for admins of the service, a workspace's own for its owners and admins.
 
-All of them read. Those of a workspace see its entries alone, and of them not the addresses of its members.
+All of them read. Those of a workspace see its entries alone, and of them neither the addresses of its members nor what
+a row was before it came there.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
 from app_kernel.audit.filters import MOST_ACTIONS, Filters
-from app_kernel.audit.reading import Format, Order, count_audit_logs, export_audit_logs, find_audit_logs
+from app_kernel.audit.reading import Format, Order, Row, count_audit_logs, export_audit_logs, find_audit_logs
 from app_kernel.audit.schemas import CountAnswer, Entry, EntryList, WorkspaceEntry, WorkspaceEntryList
 from app_kernel.audit.trail import AuditTrail
 from app_kernel.core.current import current_kernel
@@ -21,6 +22,8 @@ from app_kernel.core.problem_docs import problem
 from app_kernel.core.workspaces import Membership, require_workspace_role
 
 MOST_SHOWN = 200
+PURGE = "purge"
+"""The action of a row that is gone: what it was is all that is told."""
 
 Name = Annotated[str | None, Query(max_length=191)]
 Instant = Annotated[str | None, Query(max_length=40, description="A date, or an instant in UTC unless it says else.")]
@@ -105,7 +108,7 @@ async def get_workspace_entries(
 ) -> WorkspaceEntryList:
     """What happened in the workspace, the latest first."""
     page = await find_audit_logs(db, app=_app(), limit=limit, cursor=cursor, order=order, **filters)
-    entries = [WorkspaceEntry.model_validate(each) for each in page.entries]
+    entries = [WorkspaceEntry.model_validate(_since_it_came(each)) for each in page.entries]
     return WorkspaceEntryList(entries=entries, next_cursor=page.next_cursor)
 
 
@@ -120,7 +123,7 @@ async def get_workspace_export(
     db: AdminStore, filters: InWorkspace, file_format: FileFormat = "csv"
 ) -> StreamingResponse:
     """Everything of the workspace that matches, the oldest first, as CSV or as one JSON object a line."""
-    return await _export(db, filters, file_format, _SEEN_IN_WORKSPACE)
+    return await _export(db, filters, file_format, _SEEN_IN_WORKSPACE, _since_it_came)
 
 
 def make_router() -> APIRouter:
@@ -142,8 +145,22 @@ def _app() -> str:
     return current_kernel().port(AuditTrail).app
 
 
-async def _export(db: EntityStore, filters: Filters, file_format: Format, fields: tuple[str, ...]) -> StreamingResponse:
-    parts = export_audit_logs(db, app=_app(), file_format=file_format, fields=fields, **filters)
+def _since_it_came(entry: Row) -> Row:
+    """An entry as the admins of its workspace see it: of a row that came from elsewhere not what it was there."""
+    changes = entry["changes"] or {}
+    if "workspace_id" not in changes or entry["action"] == PURGE:
+        return entry
+    return {**entry, "changes": {name: [None, new] for name, (_, new) in changes.items()}}
+
+
+async def _export(
+    db: EntityStore,
+    filters: Filters,
+    file_format: Format,
+    fields: tuple[str, ...],
+    shown: Callable[[Row], Row] = dict,
+) -> StreamingResponse:
+    parts = export_audit_logs(db, app=_app(), file_format=file_format, fields=fields, shown=shown, **filters)
     # The first part before the answer begins: until then what is wrong has an answer of its own.
     first = await anext(parts, "")
     if file_format == "csv":

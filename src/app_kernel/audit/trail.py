@@ -5,10 +5,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from app_kernel.audit.recorder import ChangeRecorder
-from app_kernel.audit.values import Redaction
+from app_kernel.audit.values import Redaction, checked_names
 from app_kernel.core.config import ServiceConfig
-from app_kernel.core.current import current_kernel
-from app_kernel.core.errors import AmbiguousKernel, AuditError, InvalidAuditEvent, NoRunningKernel
+from app_kernel.core.current import running_kernels
+from app_kernel.core.errors import AuditError, InvalidAuditEvent
 from app_kernel.core.feature import left_out
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import EntityStore
@@ -39,19 +39,22 @@ def enable_audit(
     A service does so by itself, under its own name. Called again, or there, it records nothing twice: the name given
     last counts, and `redact` and `exclude` (as `audit_redact` and `audit_exclude` of ServiceConfig) add to what is
     there. Each change leaves in its own commit, through the outbox, whether there is Redis or not; without a service
-    it waits there until one that has this database carries it. Raises InvalidAuditEvent for a name that is none, and
+    it waits there until one that has this database carries it. Raises InvalidAuditEvent for names that are none, and
     AuditError in a service with `audit_enabled=False`.
     """
     check_app(app)
+    hidden = checked_names("redact", redact)
+    # With all it hides from the start: a save of another task may come at any time.
+    made = ChangeRecorder(app, Redaction(hidden), checked_names("exclude", exclude))
     kernel = _kernel_of(db)
     if kernel is not None and kernel.find_port(AuditTrail) is None:
         raise AuditError(f"{left_out('audit')} Or it has audit_enabled=False.")
-    recorder = db.add_recorder(ChangeRecorder(app))
+    recorder = db.add_recorder(made)
     if not isinstance(recorder, ChangeRecorder):
         raise AuditError("Another recorder of this database claims to be the one of the audit log.")
     recorder.app = app
-    recorder.redaction.add(redact)
-    recorder.exclude |= frozenset(exclude)
+    recorder.redaction.add(hidden)
+    recorder.exclude |= made.exclude
     _switched_on[db.database] = recorder
 
 
@@ -74,8 +77,5 @@ def check_app(app: Any) -> str:
 
 def _kernel_of(db: EntityStore) -> Kernel | None:
     """The running service of this database."""
-    try:
-        kernel = current_kernel()
-    except (NoRunningKernel, AmbiguousKernel):
-        return None
-    return kernel if kernel.running and kernel.db.connection().database is db.database else None
+    served = (each for each in running_kernels() if each.running and each.db.connection().database is db.database)
+    return next(served, None)

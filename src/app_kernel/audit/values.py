@@ -1,4 +1,4 @@
-"""Values of any kind as JSON that can be stored, without secrets and of bounded size; nothing is ever refused."""
+"""Values of any kind as JSON that can be stored, without secrets and of bounded size; no value is ever refused."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from app_kernel.core import clock
+from app_kernel.core.errors import InvalidAuditEvent
 from app_kernel.core.redaction import REDACTED, SHORTEST_CREDENTIAL, is_secret_name, without_credentials
 
 LONGEST_TEXT = 2_000_000
@@ -38,8 +39,11 @@ class Redaction:
         self.add(redact)
 
     def add(self, redact: Iterable[str]) -> None:
-        """More fields."""
-        names = [name.strip().lower() for name in redact]
+        """More fields; raises InvalidAuditEvent for what no field can be, as it would hide nothing without a word."""
+        names = [name.strip().lower() for name in checked_names("redact", redact)]
+        for name in names:
+            if name.count(".") > 1 or not all(name.split(".")):
+                raise InvalidAuditEvent(f"redact: {name!r} is neither a field nor entity.field.")
         self._fields |= {name for name in names if "." not in name}
         pairs = (name.split(".", 1) for name in names if "." in name)
         self._pairs |= {(entity, field) for entity, field in pairs}
@@ -69,6 +73,14 @@ class Redaction:
         return is_secret_name(key) and may_be_secret(key, value)
 
 
+def checked_names(what: str, names: Iterable[str]) -> list[str]:
+    """A list of names; raises InvalidAuditEvent for anything else, one text above all."""
+    listed = None if isinstance(names, str) else list(names)
+    if listed is None or not all(isinstance(name, str) for name in listed):
+        raise InvalidAuditEvent(f"{what} is a list of names.")
+    return listed
+
+
 OPEN, SECRET, CLOSED = 0, 1, 2
 """A field that is shown; one whose name says that it holds a secret; one that is never shown, whatever it holds."""
 
@@ -77,7 +89,9 @@ def may_be_secret(name: str, value: Any) -> bool:
     """Whether a value under a secret name can be one: no flag, instant or empty value; of tokens no count either."""
     if value is None or isinstance(value, _HARMLESS):
         return False
-    return not (isinstance(value, int) and "token" in name.lower())
+    lower = name.lower()
+    # `tokens`, `token_limit` and the like count; one `token` may well be a code of digits.
+    return not (isinstance(value, int) and "token" in lower and not lower.endswith("token"))
 
 
 def plain(value: Any, redaction: Redaction, left: Left, depth: int = 0, around: tuple[int, ...] = ()) -> Any:
@@ -111,6 +125,12 @@ def text(value: str, left: Left) -> Any:
     return value if length < SHORTEST_CREDENTIAL else without_credentials(value)
 
 
+def sentence(value: str) -> str:
+    """The same of a text that stays one: of what is too long there is left how long it was."""
+    told = text(value, [LONGEST_TEXT])
+    return told if isinstance(told, str) else f"[omitted: {len(value)} characters]"
+
+
 def storable(value: str) -> str:
     """The text with a mark in place of each half of a surrogate pair, which is no character."""
     try:
@@ -134,6 +154,8 @@ def _mapping(value: Mapping[Any, Any], redaction: Redaction, left: Left, depth: 
         for name, field in value.items():
             key = name if type(name) is str and name.isascii() else storable(str(name))
             left[0] -= len(key)
+            if len(key) >= SHORTEST_CREDENTIAL:
+                key = without_credentials(key)
             if redaction.hides_inside(key, field):
                 shown[key] = REDACTED
             else:

@@ -1,9 +1,9 @@
 """The audit log from a terminal: `app-kernel audit`. It reads the admin database and changes nothing."""
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeAlias, TypeVar, cast, get_args
 
-import orjson
 import typer
 
 from app_kernel.audit import Format, export_audit_logs, get_audit_logs, list_apps
@@ -48,7 +48,9 @@ def show_entries(  # noqa: PLR0913 - options of a command
     filters = _filters(entity, entity_id, user, action, since, until)
     entries = _run(lambda db, name: get_audit_logs(db, app=name, limit=limit, **filters), app, database_url, env_file)
     for entry in entries:
-        typer.echo(orjson.dumps(entry).decode() if as_json else _line(entry))
+        typer.echo(json.dumps(entry) if as_json else _line(entry))
+    if not entries:
+        typer.echo("no entry matches", err=True)
 
 
 @audit.command("export")

@@ -70,7 +70,8 @@ def show_stats(  # noqa: PLR0913 - options of a command
     elif rows:
         _print_table(rows)
     else:
-        typer.echo(f"there were no requests since {since}", err=True)
+        when = f"since {since}" if isinstance(begins, str) else f"in the last {since}"
+        typer.echo(f"there were no requests {when}", err=True)
 
 
 def _only(apps: Sequence[str]) -> str:

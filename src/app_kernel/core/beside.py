@@ -43,6 +43,7 @@ class Beside:
         self._log = log
         self._collect = collect
         self._every = every
+        self._writing = asyncio.Lock()
         self._wake: asyncio.Event | None = None
         self._called_early = False
         self._failing = False
@@ -55,11 +56,12 @@ class Beside:
             self._called_early = True
 
     async def flush(self) -> None:
-        """Writes now."""
+        """Writes now, after a write that is under way: two at once would take each other's notes for written."""
         try:
             # In whichever task this runs: nobody's request, and of two services in one process the right one.
-            with in_context(Context(kernel=self._kernel)):
-                await self._write()
+            async with self._writing:
+                with in_context(Context(kernel=self._kernel)):
+                    await self._write()
             self._failing = False
         except Exception as exc:  # noqa: BLE001 - whatever it is, the requests go on, and so do the next writes
             # Once, not every time: a read-only database is a way to run a service.
@@ -70,7 +72,7 @@ class Beside:
     @asynccontextmanager
     async def written(self) -> AsyncIterator[None]:
         """Writes beside the requests while the block runs, and once more at its end."""
-        self._wake = asyncio.Event()
+        self._writing, self._wake = asyncio.Lock(), asyncio.Event()
         if self._called_early:
             self._wake.set()
         task = asyncio.create_task(self._run(self._wake))

@@ -7,6 +7,7 @@ from app_kernel.core.errors import AmbiguousKernel, NoRunningKernel
 
 if TYPE_CHECKING:
     from app_kernel.core.kernel import Kernel
+    from app_kernel.core.ports import EntityStore
 
 _running: list["Kernel"] = []
 
@@ -28,6 +29,16 @@ def current_kernel() -> "Kernel":
     raise AmbiguousKernel(
         f"Several kernels run in this process ({names}); call this from a request or a job of one of them."
     )
+
+
+def running_kernels() -> tuple["Kernel", ...]:
+    """All kernels that run in this process."""
+    return tuple(_running)
+
+
+def is_app_database(db: "EntityStore") -> bool:
+    """Whether a handle is one of the own database of a running service, and not of its admin database."""
+    return any(kernel.db.connection().database is db.database for kernel in _running)
 
 
 def enter_kernel(kernel: "Kernel") -> None:

@@ -9,6 +9,7 @@ import inspect
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -83,16 +84,17 @@ class Emitter:
             statements.after_commit(committed)
 
     async def end(self) -> None:
-        """Waits for what is still being told or recorded, for LAST_WORDS at most."""
-        if not self._under_way:
-            return
-        await asyncio.wait(self._under_way, timeout=LAST_WORDS)
+        """Waits for what is still being told or recorded, and what that tells in its turn, for LAST_WORDS at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                while self._under_way:
+                    await asyncio.wait(self._under_way)
         late = list(self._under_way)
         for task in late:
             task.cancel()
         if late:
             _log.warning("listeners_cut_off", extra={"count": len(late)})
-            await asyncio.wait(late)
+            await asyncio.wait(late, timeout=LAST_WORDS)
 
     async def _record(self, event: object, in_transaction: bool) -> None:
         try:

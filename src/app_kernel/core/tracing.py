@@ -5,20 +5,41 @@ span costs the look at one field.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from opentelemetry.context import attach, get_current
-from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    get_current_span,
+    set_span_in_context,
+)
 
-from app_kernel.core.context import Context, current_context
+from app_kernel.core import clock
+from app_kernel.core.context import Context, current_context, find_context
 
 Attributes = Mapping[str, Any]
+Kind = Literal["internal", "server", "client", "producer", "consumer"]
+
+KINDS: dict[str, SpanKind] = {kind.name.lower(): kind for kind in SpanKind}
+TOLD_EVERY = 60.0
+"""Seconds between two lines about spans that the application's provider failed to make."""
 
 MOST_KEPT = 100
 """Ended spans of one request or job that are kept for the table of traces; all of them are exported."""
+
+_log = logging.getLogger("app_kernel.tracing")
+_told = float("-inf")
+"""When a failure was last told of."""
 
 
 class Trace:
@@ -51,12 +72,13 @@ class Trace:
 
     def end(self, attributes: Attributes, error: str | None = None, name: str | None = None) -> None:
         """Ends it; `error` is the type of what went wrong, never its text, which may hold a secret."""
-        if name is not None:
-            self.span.update_name(name)
-        self.span.set_attributes(attributes)
-        if error is not None:
-            mark_failed(self.span, error)
-        self.span.end()
+        try:
+            if name is not None:
+                self.span.update_name(name)
+            self.span.set_attributes(attributes)
+        except Exception as exc:  # noqa: BLE001 - as in end_span
+            note_failure(exc)
+        end_span(self.span, error)
 
 
 class Tracing(Protocol):
@@ -66,7 +88,11 @@ class Tracing(Protocol):
     def is_on(self) -> bool:
         """Whether anything is traced: whether there is a place that spans go to."""
 
-    def begin(self, context: Context, name: str, kind: str, attributes: Attributes) -> Trace | None:
+    @property
+    def shows_untraced(self) -> bool:
+        """Whether spans that the application makes itself must be told that something is not traced."""
+
+    def begin(self, context: Context, name: str, kind: Kind, attributes: Attributes) -> Trace | None:
         """Decides for what `context` is of, and starts its span where it is to be traced.
 
         Afterwards `context.traceparent` is that of the span, or one that says that it is not traced.
@@ -87,7 +113,8 @@ class _Nothing:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, *_: object) -> None:
+    # By name, as to gather them would double what it costs.
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         return None
 
 
@@ -99,36 +126,46 @@ class ActiveSpan:
 
     __slots__ = ("_attributes", "_kind", "_name", "_outer", "_span", "_trace")
 
-    def __init__(self, trace: Trace, name: str, kind: str, attributes: Attributes | None) -> None:
+    def __init__(self, trace: Trace, name: str, kind: Kind, attributes: Attributes | None) -> None:
         self._trace = trace
         self._name = name
-        self._kind = kind
+        self._kind = KINDS[kind]
         self._attributes = attributes
 
     def __enter__(self) -> Any:
-        kind = SpanKind[self._kind.upper()]
-        span = self._span = self._trace.tracer.start_span(self._name, kind=kind, attributes=self._attributes)
-        self._outer = enter_span(span)
+        try:
+            span = self._trace.tracer.start_span(self._name, kind=self._kind, attributes=self._attributes)
+        except Exception as exc:  # noqa: BLE001 - a provider that fails harms no request
+            note_failure(exc)
+            span = None
+        self._span = span
+        if span is not None:
+            self._outer = enter_span(span)
         return span
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._span is None:
+            return
         leave_span(self._outer)
-        if kind is not None and not issubclass(kind, asyncio.CancelledError | GeneratorExit):
-            mark_failed(self._span, kind.__name__)
-        self._span.end()
+        failed = kind is not None and not issubclass(kind, asyncio.CancelledError | GeneratorExit)
+        end_span(self._span, kind.__name__ if kind is not None and failed else None)
 
 
-def span(name: str, kind: str = "internal", attributes: Attributes | None = None) -> ActiveSpan | _Nothing:
+def span(name: str, kind: Kind = "internal", attributes: Attributes | None = None) -> ActiveSpan | _Nothing:
     """A span around a block: `with span("price the order", attributes={"order.items": 3}) as made:`.
 
     `made` is an OpenTelemetry span, or None where the running request or job is not traced; then nothing is done.
-    `kind` is internal, server, client, producer or consumer. What the block raises marks it as failed, with the type
-    of the exception and not with its text.
+    What the block raises marks it as failed, with the type of the exception and not with its text. Raises ValueError
+    for a kind that there is none of, whether or not anything is traced.
     """
-    trace = current_context().span
-    return _nothing if trace is None else ActiveSpan(trace, name, kind, attributes)
+    if kind not in KINDS:
+        raise ValueError(f"A span is of one of the kinds {', '.join(KINDS)}.")
+    context = find_context()
+    if context is None or context.span is None:
+        return _nothing
+    return ActiveSpan(context.span, name, kind, attributes)
 
 
 def current_traceparent() -> str | None:
@@ -156,7 +193,8 @@ def traced_run(
     tracing = find_tracing(kernel)
     trace = tracing.begin(context, name, "consumer", attributes) if tracing is not None else None
     if trace is None:
-        yield None
+        with untraced_run(tracing, context):
+            yield None
         return
     outer, error = trace.enter(), None
     try:
@@ -168,7 +206,32 @@ def traced_run(
         raise
     finally:
         leave_span(outer)
+        # What was started inside and goes on is no part of it any more.
+        context.span = None
         trace.end({}, error)
+
+
+@contextmanager
+def untraced_run(tracing: Tracing | None, context: Context) -> Iterator[None]:
+    """Tells spans that the application makes itself that nothing is recorded of this request or job.
+
+    Or they would begin traces of their own.
+    """
+    if tracing is None or not tracing.shows_untraced or context.traceparent is None:
+        yield
+        return
+    outer = enter_span(remote_span(context.traceparent))
+    try:
+        yield
+    finally:
+        leave_span(outer)
+
+
+def remote_span(traceparent: str, tracestate: str = "") -> NonRecordingSpan:
+    """Stands for a span that is made elsewhere, or of which nothing is recorded."""
+    flags = TraceFlags(int(traceparent[53:55], 16))
+    state = TraceState.from_header([tracestate]) if tracestate else TraceState()
+    return NonRecordingSpan(SpanContext(int(traceparent[3:35], 16), int(traceparent[36:52], 16), True, flags, state))
 
 
 def enter_span(span: Any) -> Any:
@@ -194,3 +257,22 @@ def mark_failed(span: Any, error: str) -> None:
     """Says of a span that what it stands for failed; `error` is the type of what went wrong."""
     span.set_attribute("error.type", error)
     span.set_status(Status(StatusCode.ERROR))
+
+
+def end_span(span: Any, error: str | None = None) -> None:
+    """Ends a span, whatever the provider's own code raises over it."""
+    try:
+        if error is not None:
+            mark_failed(span, error)
+        span.end()
+    except Exception as exc:  # noqa: BLE001 - what the span stands for has happened
+        note_failure(exc)
+
+
+def note_failure(exc: Exception) -> None:
+    """Logs that a provider failed, once in TOLD_EVERY, as it may do so with every span."""
+    global _told  # noqa: PLW0603 - the provider is the process's too
+    now = clock.monotonic()
+    if not 0 <= now - _told < TOLD_EVERY:
+        _told = now
+        _log.warning("span_failed", extra={"error": type(exc).__name__, "reason": "the provider of spans raised it"})

@@ -35,8 +35,9 @@ from app_kernel.jobs.registry import collect_tasks, own_tasks
 from app_kernel.logs import configure_logging, get_logger
 from app_kernel.service.address_check import find_address_problems
 from app_kernel.service.create import compose, make_kernel
-from app_kernel.service.headless import opened_kernel, probes_of
-from app_kernel.service.preflight import complete
+from app_kernel.service.headless import done_or_ended, opened_kernel, probes_of
+from app_kernel.service.naming import find_name
+from app_kernel.service.preflight import UNNAMED, complete
 
 WRONG_USE = 2
 LAST_SECONDS = 1.0
@@ -47,6 +48,11 @@ _NO_TASKS = "--tasks: there are no tasks; name a module with a JobRegistry, or u
 _NO_SETTINGS = (
     "no settings were found, so nobody knows where the jobs are: set DATABASE_URL (or DATABASE_PATH) and REDIS_URL as"
     " for the service, put them into .env here, or pass --app main:app"
+)
+
+_NO_NAME = (
+    "no service has started on this database yet; until the worker is started again, what jobs do is audited and"
+    " metered as of an app called unnamed, and they have a cache of their own"
 )
 
 _log = get_logger("app_kernel.worker")
@@ -97,6 +103,8 @@ class JobWorker:
             kernel_tasks=sorted(self._jobs.tasks.keys() - own.keys()),
             schedules={name: task.cron for name, task in self._jobs.tasks.items() if task.cron},
         )
+        if self._kernel.name == UNNAMED:
+            _log.warning("worker_unnamed", reason=_NO_NAME, use="SERVICE_NAME as for the service, or --app")
 
     @asynccontextmanager
     async def _answering_probes(self) -> AsyncIterator[None]:
@@ -126,8 +134,10 @@ class _Server(uvicorn.Server):
         return nullcontext()
 
 
-def kernel_of(app: str | None, tasks: Sequence[str]) -> Kernel:
+def kernel_of(app: str | None, tasks: Sequence[str], name: str | None = None) -> Kernel:
     """The kernel of an application, or of the environment's settings, with these tasks added.
+
+    `name` is the service's where the settings give none.
 
     Raises ConfigurationError for settings or modules that are no good.
     """
@@ -143,13 +153,28 @@ def kernel_of(app: str | None, tasks: Sequence[str]) -> Kernel:
     if not config.model_fields_set & set(_PLACES) and not config.problems:
         raise ConfigurationError([_NO_SETTINGS])
     problems = [*config.problems, *find_address_problems(config)]
-    settled = complete(config, config.name)
+    settled = complete(config, config.name or name)
     features, more = compose(FEATURES, settled, (), own)
     if problems or more:
         raise ConfigurationError([*problems, *more])
     if not own:
         raise ConfigurationError([_NO_TASKS])
     return make_kernel(settled, features)
+
+
+async def _found_name(config: ServiceConfig) -> str | None:
+    """The name that the service has left in its database, after as many tries as that takes."""
+    ending, names = asyncio.Event(), list[str | None]()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+
+    async def look() -> None:
+        names.append(await find_name(config))
+
+    if not await done_or_ended(ending, "database", look):
+        raise typer.Exit(0)
+    return names[0]
 
 
 def _application(path: str) -> Any:
@@ -221,6 +246,10 @@ def command(
         configure_logging(log_level or config.log_level, secret_values(config))
         named = [part.strip() for part in (queues or "").split(",") if part.strip()]
         health = None if health_port is None else (health_host, health_port)
+        JobWorker(kernel, named, concurrency, health)  # what is wrong with these is told before anything is opened
+        if kernel.name == UNNAMED:
+            # Many give the name in code alone. What jobs do is to be found under it all the same.
+            kernel = kernel_of(app, tasks or [], asyncio.run(_found_name(config)))
         asyncio.run(work(kernel, named, concurrency, health))
     except ConfigurationError as exc:
         _fail("; ".join(exc.problems))

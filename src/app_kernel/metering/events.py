@@ -69,6 +69,9 @@ def find_place(who: str, app: str | None, db: EntityStore | None) -> tuple[str, 
     handle = db if db is not None or kernel is None else kernel.db.connection()
     if handle is None:
         raise MeteringError(f"{who} {_NOWHERE}")
+    if kernel is not None and kernel.admin_is_open and handle.database is kernel.admin_store().database:
+        # Nobody may carry the outbox of that one, and nothing of it would ever count then.
+        raise MeteringError(f"{who} takes a handle of the app database, and this is one of the admin database.")
     return check_text("app", name), handle
 
 

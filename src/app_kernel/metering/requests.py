@@ -12,10 +12,11 @@ from typing import TypeAlias
 
 from app_kernel.core import clock
 from app_kernel.core.beside import Beside
+from app_kernel.core.errors import InvalidUsage
 from app_kernel.core.events import RequestFinished
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.outbox import Message
-from app_kernel.metering.counting import LONGEST, REQUESTS, TOPIC, make_count, make_message
+from app_kernel.metering.counting import LONGEST, REQUESTS, TOPIC, check_optional, make_count, make_message
 
 CAPACITY = 50_000
 """Combinations of user, workspace, endpoint and day that wait to be written, should the database be away for long."""
@@ -111,14 +112,25 @@ def _messages(app: str, counts: dict[_Key, int]) -> Iterable[Message]:
         make_count(
             {REQUESTS: amount},
             day=datetime.fromtimestamp(day * SECONDS_A_DAY, UTC).date().isoformat(),
-            workspace_id=workspace_id,
-            user_id=user_id,
+            workspace_id=_storable(workspace_id),
+            user_id=_storable(user_id),
             endpoint=f"{method} {route}"[:LONGEST],
         )
         for (day, workspace_id, user_id, method, route), amount in counts.items()
     ]
     for start in range(0, len(listed), COUNTS_IN_MESSAGE):
         yield make_message(app, listed[start : start + COUNTS_IN_MESSAGE])
+
+
+def _storable(id: str | None) -> str | None:
+    """The id; None for one that an authenticator of the application's own made and no counter can have.
+
+    The sink would refuse it, and with it all that the message counts of others.
+    """
+    try:
+        return check_optional("id", id)
+    except InvalidUsage:
+        return None
 
 
 def _unprefixed_paths(kernel: Kernel) -> Iterable[str]:

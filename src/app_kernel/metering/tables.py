@@ -21,8 +21,12 @@ ADMIN_TABLES = (
             "amount": int,
             "reserved": int,
         },
-        # In this order one index serves every scope: a workspace's rows have no user.
-        (Index(("app", "scope", "user_id", "workspace_id", "period")),),
+        (
+            # In this order it serves every scope: a workspace's rows have no user.
+            Index(("app", "scope", "user_id", "workspace_id", "period")),
+            # Finds what is to be removed; the other one is read whole for that, every ten minutes in each process.
+            Index(("app", "scope", "period")),
+        ),
     ),
 )
 TABLES = (

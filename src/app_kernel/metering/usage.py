@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from app_kernel.core.errors import InvalidUsage
+from app_kernel.core.current import is_app_database
+from app_kernel.core.errors import InvalidUsage, MeteringError
 from app_kernel.core.ports import EntityStore
 from app_kernel.metering import store
 from app_kernel.metering.counters import MEMBER_ENDPOINT, Subject
@@ -23,9 +24,10 @@ async def get_usage(
     """What was used in a period, by metric: `{"requests": 4521, "tokens": 125000}`; unused metrics are not there.
 
     Of a workspace, of a user, of a user in a workspace where both are given, or of the whole app. `period` is a year, a
-    month or a day of UTC: "2025", "2025-01", "2025-01-15"; the current month if left out. Raises InvalidUsage, and
-    Unavailable while the admin database is away.
+    month or a day of UTC: "2025", "2025-01", "2025-01-15"; the current month if left out. Raises InvalidUsage,
+    Unavailable while the admin database is away, and MeteringError for a handle of the app database.
     """
+    _check_database(admin_db)
     subject = check_subject(app, workspace_id, user_id)
     rows = await store.list_counters(admin_db, subject.scope, subject, itself(check_period(period)))
     return dict(sorted(store.amounts_of(rows, "metric").items()))
@@ -46,6 +48,7 @@ async def get_usage_by_endpoint(
     At most `limit` of them, up to 1000. What was counted without an endpoint is not in it. It is kept for
     `metering_detail_days`. Otherwise as `get_usage`.
     """
+    _check_database(admin_db)
     subject = check_subject(app, workspace_id, user_id)
     period, metric, limit = check_period(period), check_metric(metric), _check_count(limit)
     scope = subject.parts
@@ -70,6 +73,7 @@ async def get_usage_by_day(
 
     In the order of the days; one without usage is not there. Otherwise as `get_usage`.
     """
+    _check_database(admin_db)
     subject = check_subject(app, workspace_id, user_id)
     days, metric = days_of(check_period(period)), check_metric(metric)
     rows = await store.list_counters(admin_db, subject.scope, subject, days, metric=metric)
@@ -111,8 +115,17 @@ async def get_quota_remaining(
 async def _used(
     admin_db: EntityStore, app: str, workspace_id: str | None, user_id: str | None, metric: str, period: str | None
 ) -> int:
+    _check_database(admin_db)
     subject = check_subject(app, workspace_id, user_id)
     return (await store.get_counter(admin_db, subject.counter(check_period(period), check_metric(metric))))[0]
+
+
+def _check_database(admin_db: EntityStore) -> None:
+    # There nothing was ever used, so each quota would be free.
+    if is_app_database(admin_db):
+        raise MeteringError(
+            "Usage is read from the admin database: take Depends(admin_db_connection) or get_admin_db_connection()."
+        )
 
 
 def check_subject(app: Any, workspace_id: Any, user_id: Any) -> Subject:

@@ -55,6 +55,8 @@ class JobMetrics:
     def count(self, event: JobFinished) -> None:
         """Counts an attempt that ended in this process."""
         self._attempts.labels(event.task_name, event.outcome).inc()
+        # An increase is seen only from a number that was there before.
+        self._attempts.labels(event.task_name, "dead")
         self._waited.labels(event.task_name).observe(event.waited)
         self._ran.labels(event.task_name).observe(event.ran)
 

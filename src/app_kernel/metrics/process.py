@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Plat
 
 from app_kernel.core.database_urls import backend_of
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.outbox import ADMIN_TOPICS
 from app_kernel.logs import lost_lines
 from app_kernel.metrics.growth import Growth
 
@@ -65,8 +66,10 @@ class ProcessMetrics:
         self._ready.set(kernel.ready)
         self._failures.reach(kernel.listener_failures)
         self._lost_lines.reach(lost_lines())
-        for topic, count in list(kernel.dropped.items()):
-            self._dropped.reach(count, topic)
+        # From the start, as an increase is seen only from a number that was there before.
+        written = {topic for feature in kernel.features for topic in feature.sinks if topic.startswith(ADMIN_TOPICS)}
+        for topic in written | kernel.dropped.keys():
+            self._dropped.reach(kernel.dropped[topic], topic)
 
     async def look(self) -> None:
         """Waits until the next look, and notes how late it came."""

@@ -4,6 +4,9 @@ from prometheus_client import CollectorRegistry, Counter
 
 from app_kernel.core.events import SecurityEvent
 
+SHOWN_FROM_THE_START = ("auth.login_failed", "auth.login_throttled", "auth.refresh_reused")
+"""An increase is seen only from a number that was there before, also that of the first one."""
+
 
 class SecurityMetrics:
     """The figures of one service's security events, by the process in which they happened."""
@@ -15,6 +18,8 @@ class SecurityMetrics:
             ("name",),
             registry=registry,
         )
+        for name in SHOWN_FROM_THE_START:
+            self._events.labels(name)
 
     def count(self, event: SecurityEvent) -> None:
         """Counts one."""

@@ -5,11 +5,11 @@ of that process, private to the user, below the one for temporary files. What a 
 in an archive there; its gauges go. The directory of a server that has ended goes when the next one starts.
 """
 
-import fcntl
 import multiprocessing
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +24,9 @@ from prometheus_client.registry import Collector
 
 from app_kernel.logs import get_logger
 
+if sys.platform != "win32":
+    import fcntl
+
 LOCK_SECONDS = 1.0
 """How long a look at the files waits for another worker, which may have been stopped in the middle of one."""
 ARCHIVE = "archive"
@@ -32,6 +35,9 @@ RESERVED = {"histogram": 1 << 20}
 """Bytes of a file that are its own from the beginning, by what is in it: to write where a disk is full is the end of a
 process. They are enough for some hundred routes."""
 RESERVED_ELSE = 1 << 17
+KINDS = ("counter", "histogram", "gauge_livesum", "gauge_livemax", "gauge_mostrecent")
+"""Files that every worker has."""
+TRIES = 3
 
 _LOCK_FILE = "lock"
 
@@ -43,7 +49,10 @@ class Meeting:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.values = _make_value_class(_Files(place, _name_of(os.getpid())))
+        files = _Files(place, _name_of(os.getpid()))
+        for kind in KINDS:
+            files.of(kind)
+        self.values = _make_value_class(files)
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
@@ -58,7 +67,14 @@ class Meeting:
         with self.alone() as is_alone:
             if is_alone:
                 self.bury_dead()
-            merged.register(_Collected(list(collector.collect())))  # type: ignore[no-untyped-call]
+            for left in reversed(range(TRIES)):
+                try:
+                    merged.register(_Collected(list(collector.collect())))  # type: ignore[no-untyped-call]
+                    break
+                except FileNotFoundError:
+                    # Another has put it into the archive meanwhile.
+                    if is_alone or not left:
+                        raise
         return merged
 
     def bury_dead(self) -> None:
@@ -69,7 +85,10 @@ class Meeting:
             if owner == ARCHIVE or _is_alive(owner):
                 continue
             if kind != "gauge":
-                _add_file(file, self.place / f"{kind}_{ARCHIVE}.db")
+                try:
+                    _add_file(file, self.place / f"{kind}_{ARCHIVE}.db")
+                except OSError:
+                    continue  # the disk is full: it is read where it is
             file.unlink()
 
 
@@ -96,7 +115,7 @@ def meet() -> Meeting | None:
         return _meeting
     parent = multiprocessing.parent_process()
     # The library itself does it where PROMETHEUS_MULTIPROC_DIR is set.
-    if parent is None or parent.pid is None or values.ValueClass is not values.MutexValue:
+    if sys.platform == "win32" or parent is None or parent.pid is None or values.ValueClass is not values.MutexValue:
         return None
     try:
         _meeting = Meeting(_directory_of(parent.pid))
@@ -192,6 +211,7 @@ def _add_file(file: Path, archive: Path) -> None:
     # Written anew and put in its place: who is killed here leaves the old one.
     new = archive.with_suffix(".new")
     new.unlink(missing_ok=True)
+    _reserve(new, _HEADER + sum(_room_of(key) for key in sums))
     written = MmapedDict(str(new))  # type: ignore[no-untyped-call]
     for key, value in sums.items():
         written.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
@@ -206,7 +226,7 @@ class _Files:
         self._place = place
         self._owner = owner
         self._open: dict[str, Any] = {}
-        self._is_forked = False
+        self._is_forked = self._is_told = False
         os.register_at_fork(after_in_child=self._leave_to_parent)
 
     def of(self, kind: str) -> Any:
@@ -215,9 +235,19 @@ class _Files:
             return _Nowhere
         if kind not in self._open:
             path = self._place / f"{kind}_{self._owner}.db"
-            _reserve(path, RESERVED.get(kind, RESERVED_ELSE))
-            self._open[kind] = MmapedDict(str(path))  # type: ignore[no-untyped-call]
+            if not path.exists():
+                # Under another name, as whoever reads an empty file fails.
+                new = path.with_suffix(".new")
+                _reserve(new, RESERVED.get(kind, RESERVED_ELSE))
+                new.replace(path)
+            self._open[kind] = _ReservedDict(str(path))
         return self._open[kind]
+
+    def tell(self, exc: OSError) -> None:
+        """Logs, once, that further metrics have no room."""
+        if not self._is_told:
+            _log.warning("metrics_not_shared", reason=f"new series have no room: {type(exc).__name__}: {exc}")
+        self._is_told = True
 
     def _leave_to_parent(self) -> None:
         """A child that this process forks counts for itself alone."""
@@ -226,8 +256,23 @@ class _Files:
             file.read_value, file.write_value = _Nowhere.read_value, _Nowhere.write_value
 
 
+class _ReservedDict(MmapedDict):
+    """A file that grows only by what the disk has room for; raises OSError where it has none."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)  # type: ignore[no-untyped-call]
+
+    def _init_value(self, key: str) -> None:
+        capacity = self._capacity
+        while self._used + _room_of(key) > capacity:
+            capacity *= 2
+        if capacity > self._capacity:
+            _reserve(Path(self._fname), capacity)
+        super()._init_value(key)  # type: ignore[no-untyped-call]
+
+
 class _Nowhere:
-    """In the place of a file that is another process's."""
+    """In the place of a file that is another process's, or that the disk has no room for."""
 
     @staticmethod
     def read_value(key: str) -> tuple[float, float]:
@@ -236,6 +281,14 @@ class _Nowhere:
     @staticmethod
     def write_value(key: str, value: float, timestamp: float) -> None:
         return None
+
+
+_HEADER = 8
+
+
+def _room_of(key: str) -> int:
+    """Bytes that an entry of MmapedDict takes at most: the length of the key, the key padded, and two numbers."""
+    return 4 + len(key.encode()) + 8 + 16
 
 
 def _reserve(path: Path, size: int) -> None:
@@ -269,8 +322,13 @@ def _make_value_class(files: _Files) -> type[Any]:
             self._key = mmap_key(metric_name, name, labelnames, labelvalues, help_text)
             kind = f"{typ}_{multiprocess_mode}" if typ == "gauge" else typ
             with lock:
-                self._file = files.of(kind)
-                self._number = numbers.setdefault((kind, self._key), [self._file.read_value(self._key)[0]])
+                try:
+                    self._file = files.of(kind)
+                    found = self._file.read_value(self._key)[0]
+                except OSError as exc:
+                    files.tell(exc)
+                    self._file, found = _Nowhere, 0.0
+                self._number = numbers.setdefault((kind, self._key), [found])
 
         def inc(self, amount: float) -> None:
             with lock:

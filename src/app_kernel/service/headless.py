@@ -26,7 +26,7 @@ async def opened_kernel(kernel: Kernel, ending: asyncio.Event) -> AsyncIterator[
     """Everything of a service but its routes and its own hooks; False when the end came before all was open."""
     enter_context(Context(kernel=kernel))
     async with AsyncExitStack() as opened:
-        if not await _opened(kernel, ending, "database", kernel.db.open):
+        if not await done_or_ended(ending, "database", kernel.db.open):
             yield False
             return
         opened.push_async_callback(kernel.db.close)
@@ -36,7 +36,7 @@ async def opened_kernel(kernel: Kernel, ending: asyncio.Event) -> AsyncIterator[
         opened.callback(_leave, kernel)
         await opened.enter_async_context(redis_connection(kernel))
         tables = [table for feature in kernel.features for table in feature.tables]
-        if not await _opened(kernel, ending, "tables", lambda: kernel.db.ensure_tables(tables)):
+        if not await done_or_ended(ending, "tables", lambda: kernel.db.ensure_tables(tables)):
             yield False
             return
         await opened.enter_async_context(admin_database(kernel))
@@ -92,9 +92,7 @@ def _leave(kernel: Kernel) -> None:
     leave_kernel(kernel)
 
 
-async def _opened(
-    kernel: Kernel, ending: asyncio.Event, component: str, open_it: Callable[[], Awaitable[None]]
-) -> bool:
+async def done_or_ended(ending: asyncio.Event, component: str, open_it: Callable[[], Awaitable[None]]) -> bool:
     """Whether it opened, after as many tries as that takes; it did not when the end came first."""
     pause, told = FIRST_PAUSE, ""
     while not ending.is_set():

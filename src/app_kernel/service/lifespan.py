@@ -17,6 +17,7 @@ from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.kernel import Kernel
 from app_kernel.logs import get_logger
 from app_kernel.service.dependency_check import find_dependency_problems
+from app_kernel.service.naming import keep_name
 from app_kernel.service.opening import admin_database, end_task, open_now_or_later, redis_connection
 from app_kernel.service.route_check import find_misplaced_routers, find_shadowed_routes
 
@@ -130,6 +131,7 @@ class Lifespan:
             await opened.enter_async_context(redis_connection(kernel))
         with _step("tables"):
             await kernel.db.ensure_tables([table for feature in features for table in feature.tables])
+            await keep_name(kernel)
         with _step("admin_database"):
             await opened.enter_async_context(admin_database(kernel))
         for name, hook in (("schema_init", hooks.schema_init), ("db_seed", hooks.db_seed)):

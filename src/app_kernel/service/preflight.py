@@ -12,6 +12,8 @@ from app_kernel.service.address_check import find_address_problems, label_of
 
 LONG_KEYS = frozenset({"jwt_secret", "jwt_secret_previous", "encryption_key"})
 """Refused in production when they are short."""
+UNNAMED = "unnamed"
+"""What a process is called that nobody told the service's name."""
 NEW_SECRET = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105 - a command that makes one
 
 _origin = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?").fullmatch
@@ -47,7 +49,7 @@ def complete(config: ServiceConfig, name: str | None) -> ServiceConfig:
 
     With them the features can be made, and say what else is wrong, also where the settings are refused.
     """
-    changes: dict[str, str] = {"name": name or "unnamed"}
+    changes: dict[str, str] = {"name": name or UNNAMED}
     if config.auth_enabled and not (config.jwt_secret or "").strip():
         changes["jwt_secret"] = secrets.token_urlsafe(48)
     return config.with_values(**changes)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from app_kernel.core import clock
+from app_kernel.core.current import is_app_database
 from app_kernel.core.errors import InvalidQuery
 from app_kernel.core.ports import EntityStore
 from app_kernel.stats import store
@@ -44,6 +45,8 @@ async def get_request_stats(
     slowest_at. `since` (a day ago if None) and `until` (now) are aware datetimes or ISO 8601 text; figures are kept by
     the hour, so both hours are counted whole. An empty list when there are none. Raises InvalidQuery.
     """
+    if is_app_database(admin_db):
+        raise InvalidQuery("Figures are read from the admin database, as get_admin_db_connection() gives it.")
     if sort not in get_args(Sort):
         raise InvalidQuery(f"sort is one of {', '.join(get_args(Sort))}.")
     if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
@@ -112,4 +115,7 @@ def _hour(name: str, given: datetime | str | None, default: datetime) -> str:
             instant = instant.replace(tzinfo=UTC)
     if not isinstance(instant, datetime) or instant.tzinfo is None:
         raise InvalidQuery(f"{name} is an aware datetime, or ISO 8601 text.")
-    return hour_of(clock.to_text(instant))
+    try:
+        return hour_of(clock.to_text(instant))
+    except OverflowError as exc:
+        raise InvalidQuery(f"{name} is in a year from 1 to 9999 of UTC.") from exc

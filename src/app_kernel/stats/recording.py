@@ -1,4 +1,4 @@
-"""What a process counted leaves it every ten seconds, through the outbox."""
+"""What a process counted leaves it every ten seconds, with Redis every minute, through the outbox."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,8 @@ from app_kernel.stats.figures import Collected, Figures, Place
 from app_kernel.stats.sink import TOPIC
 
 FLUSH_SECONDS = 10.0
-"""With Redis each message stays in the outbox for a day, so that more of them would only take room."""
+FLUSH_SECONDS_WITH_REDIS = 60.0
+"""Each message stays in the outbox for a day then, and takes room there."""
 IN_ONE_MESSAGE = 200
 """Routes in one message at most, so that a sink writes it well within its time."""
 
@@ -41,7 +42,8 @@ class Recording:
         async def write() -> None:
             await self._write(kernel)
 
-        self._beside = Beside(kernel, write, "request_stats_not_written", collect=FLUSH_SECONDS)
+        seconds = FLUSH_SECONDS if kernel.redis is None else FLUSH_SECONDS_WITH_REDIS
+        self._beside = Beside(kernel, write, "request_stats_not_written", collect=seconds)
         try:
             async with self._beside.written():
                 yield
@@ -56,20 +58,23 @@ class Recording:
     async def _write(self, kernel: Kernel) -> None:
         """Puts what was counted into the outbox; while that fails, what comes after it is added up in memory."""
         self._noted = False
-        if not self._unsent:
+        try:
+            await self._send(kernel)
             kernel.dropped[TOPIC] += self._collected.lost
             self._collected.lost = 0
             self._unsent = _messages(kernel, self._collected.take())
-        if not self._unsent:
-            return
-        try:
-            await kernel.db.connection().privileged.send_messages(self._unsent)
+            await self._send(kernel)
         except BaseException:
             # There is something to be written whether or not another request comes.
             if self._beside is not None:
                 self._noted = True
                 self._beside.call()
             raise
+
+    async def _send(self, kernel: Kernel) -> None:
+        if not self._unsent:
+            return
+        await kernel.db.connection().privileged.send_messages(self._unsent)
         self._unsent = []
 
 

@@ -3,9 +3,10 @@
 A storm, as when every request fails, is noted in part: so many a second, and how many were left out is logged.
 """
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from app_kernel.core import clock
 from app_kernel.core.beside import Beside
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import current_context
+from app_kernel.core.errors import Unavailable
 from app_kernel.core.events import JobFinished, RequestFinished
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.outbox import Message
@@ -31,6 +33,14 @@ MOST_AT_ONCE = 20
 FAILED_STATUS = 500
 LONGEST = 500
 """Characters of a text in a note."""
+MOST_CHARACTERS = 30_000
+"""Of the attributes of a note's spans together; what is more is left out."""
+MOST_IN_A_LIST = 20
+CLIENT_LEFT = "ClientDisconnect"
+"""What Starlette raises where a client leaves in the middle of an answer: no failure of the service."""
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+"""Other ones are a client's invention (OpenTelemetry's conventions for HTTP spans)."""
+OTHER_METHOD = "_OTHER"
 FAILED_JOBS = frozenset({"dead", "retried", "lost"})
 WANTED_AGAIN = "RetryLater"
 """What a handler raises to be run again: no failure."""
@@ -38,6 +48,9 @@ TOLD_EVERY = 60.0
 """Seconds between two lines about what was left out."""
 
 _log = logging.getLogger("app_kernel.tracing")
+
+Note = tuple[dict[str, Any], Trace | None]
+"""A row, and what was traced of it."""
 
 
 class Noting:
@@ -48,7 +61,10 @@ class Noting:
         self._slow = config.trace_slow_seconds
         self._kept = config.traces_kept
         self._allowance = Allowance(NOTED_PER_SECOND)
-        self._notes: list[dict[str, Any]] = []
+        self._notes: list[Note] = []
+        self._unsent: list[Message] = []
+        """What a try to write has failed with; it keeps its ids, as the try may have succeeded all the same."""
+        self._writing = asyncio.Lock()
         self._left_out = 0
         self._told = float("-inf")
         self._dropped: Counter[str] = Counter()
@@ -69,15 +85,17 @@ class Noting:
         context = current_context()
         trace: Trace | None = context.span
         if trace is not None:
+            # What the request has started and goes on is no part of it any more.
+            context.span = None
             _end_request(trace, event)
-        failed = event.status >= FAILED_STATUS
+        failed = _failure(event) is not None
         if not (failed or event.duration >= self._slow) or not self._may_note():
             return
         self._note(
             {
                 "kind": "request",
                 "request_id": event.request_id,
-                "name": f"{event.method} {event.route}".strip()[:LONGEST],
+                "name": _name(event)[:LONGEST],
                 "path": event.path[:LONGEST],
                 "status": event.status,
                 "failed": failed,
@@ -131,9 +149,7 @@ class Noting:
             "started_at": clock.to_text(clock.now() - timedelta(seconds=seconds)),
             "duration_ms": round(seconds * 1000, 3),
         }
-        if trace is not None:
-            row |= {"spans": spans_of(trace), "spans_left_out": trace.left_out}
-        self._notes.append(_storable(harmless(row)))
+        self._notes.append((row, trace))
         self._call()
 
     def _call(self) -> None:
@@ -141,13 +157,34 @@ class Noting:
             self._beside.call()
 
     async def _write(self, db: EntityStore) -> None:
-        notes, self._notes = self._notes, []
+        """Puts notes into the outbox; what fails as the database is away is kept, and MOST_NOTED more."""
         self._tell_left_out()
-        messages = [
-            Message(TOPIC, {"app": self._app, "kept": self._kept, "traces": notes[at : at + MOST_AT_ONCE]})
-            for at in range(0, len(notes), MOST_AT_ONCE)
+        async with self._writing:
+            if not self._unsent:
+                await self._take()
+            try:
+                await db.send_messages(self._unsent)
+            except Unavailable:
+                self._call()
+                raise
+            except Exception:
+                # They would fail again.
+                self._dropped[TOPIC] += sum(len(message.body["traces"]) for message in self._unsent)
+                self._unsent = []
+                raise
+            self._unsent = []
+        if self._notes:
+            self._call()
+
+    async def _take(self) -> None:
+        notes = self._notes[:]
+        # Some milliseconds for a request with many spans, which the event loop need not wait for.
+        rows = await asyncio.to_thread(_rows, notes)
+        del self._notes[: len(notes)]
+        self._unsent = [
+            Message(TOPIC, {"app": self._app, "kept": self._kept, "traces": rows[at : at + MOST_AT_ONCE]})
+            for at in range(0, len(rows), MOST_AT_ONCE)
         ]
-        await db.send_messages(messages)
 
     def _tell_left_out(self) -> None:
         now = clock.monotonic()
@@ -155,6 +192,15 @@ class Noting:
             reason = f"more than {NOTED_PER_SECOND} a second were slow or failed"
             _log.warning("traces_left_out", extra={"count": self._left_out, "reason": reason})
             self._left_out, self._told = 0, now
+
+
+def _rows(notes: list[Note]) -> list[dict[str, Any]]:
+    """Notes as they are stored."""
+    rows = []
+    for row, trace in notes:
+        spans = {} if trace is None else {"spans": spans_of(trace), "spans_left_out": trace.left_out}
+        rows.append(_storable(harmless(row | spans)))
+    return rows
 
 
 def _storable(value: Any) -> Any:
@@ -172,8 +218,18 @@ def _end_request(trace: Trace, event: RequestFinished) -> None:
         attributes["http.route"] = event.route
     if event.user_id is not None:
         attributes["user.id"] = event.user_id
-    error = (event.error or str(event.status)) if event.status >= FAILED_STATUS else None
-    trace.end(attributes, error, f"{event.method} {event.route}".strip())
+    trace.end(attributes, _failure(event), _name(event))
+
+
+def _failure(event: RequestFinished) -> str | None:
+    """What a request failed of, also one whose answer broke off after its beginning; None where it did not."""
+    if event.status >= FAILED_STATUS:
+        return event.error or str(event.status)
+    return None if event.error == CLIENT_LEFT else event.error
+
+
+def _name(event: RequestFinished) -> str:
+    return f"{event.method if event.method in METHODS else 'HTTP'} {event.route}".strip()
 
 
 def spans_of(trace: Trace) -> list[dict[str, Any]]:
@@ -181,9 +237,10 @@ def spans_of(trace: Trace) -> list[dict[str, Any]]:
     spans: list[dict[str, Any]] = []
     if not trace.ended:
         return spans
-    begin = trace.span.start_time
+    begin, left = trace.span.start_time, MOST_CHARACTERS
     for span in sorted(trace.ended, key=lambda each: each.start_time):
         parent = span.parent
+        attributes, left = _short_attributes(span.attributes or {}, left)
         spans.append(
             {
                 "name": span.name[:LONGEST],
@@ -191,13 +248,23 @@ def spans_of(trace: Trace) -> list[dict[str, Any]]:
                 "parent": None if parent is None else f"{parent.span_id:016x}",
                 "offset_ms": round((span.start_time - begin) / 1e6, 3),
                 "duration_ms": round((span.end_time - span.start_time) / 1e6, 3),
-                "attributes": {name: _short(value) for name, value in (span.attributes or {}).items()},
+                "attributes": attributes,
             }
         )
     return spans
 
 
+def _short_attributes(given: Mapping[str, Any], left: int) -> tuple[dict[str, Any], int]:
+    """As many of them as there is room for, and how many characters are left for further spans."""
+    short: dict[str, Any] = {}
+    for name, value in given.items():
+        kept = [_short(each) for each in value[:MOST_IN_A_LIST]] if isinstance(value, tuple | list) else _short(value)
+        left -= len(name) + (len(str(kept)) if isinstance(kept, str | list) else 0)
+        if left < 0:
+            return short, 0
+        short[name] = kept
+    return short, left
+
+
 def _short(value: Any) -> Any:
-    if isinstance(value, str):
-        return value[:LONGEST]
-    return [_short(each) for each in value[:LONGEST]] if isinstance(value, tuple | list) else value
+    return value[:LONGEST] if isinstance(value, str) else value

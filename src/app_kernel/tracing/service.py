@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from opentelemetry.context import Context as OtelContext
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, TraceState, set_span_in_context
+from opentelemetry.trace import set_span_in_context
 
 from app_kernel.core.context import Context
 from app_kernel.core.kernel import Kernel
-from app_kernel.core.tracing import Attributes, Trace, Tracing, traceparent_of
+from app_kernel.core.tracing import KINDS, Attributes, Kind, Trace, Tracing, note_failure, remote_span, traceparent_of
 from app_kernel.tracing.allowance import Allowance
 from app_kernel.tracing.spans import OwnSpans, installed_provider, keep_ended_spans
 
@@ -33,12 +33,15 @@ class ServiceTracing(Tracing):
         self._forced = Allowance(config.trace_forced_per_second)
         self._provider: Any = None
         self._tracer: Any = None
-        self.shows_untraced = False
-        """Whether spans that the application makes itself must be told that a request is not traced."""
+        self._shows_untraced = False
 
     @property
     def is_on(self) -> bool:
         return self._tracer is not None
+
+    @property
+    def shows_untraced(self) -> bool:
+        return self._shows_untraced
 
     @property
     def may_be_on(self) -> bool:
@@ -54,7 +57,7 @@ class ServiceTracing(Tracing):
             self._provider = own.provider
         else:
             self._provider = installed_provider()
-            self.shows_untraced = self._provider is not None
+            self._shows_untraced = self._provider is not None
             if self._provider is not None:
                 keep_ended_spans(self._provider)
         if self._provider is not None:
@@ -82,7 +85,7 @@ class ServiceTracing(Tracing):
         context.traceparent = f"{given[:36]}{random.getrandbits(64):016x}-00"
         return False
 
-    def begin(self, context: Context, name: str, kind: str, attributes: Attributes) -> Trace | None:
+    def begin(self, context: Context, name: str, kind: Kind, attributes: Attributes) -> Trace | None:
         """As the port says, for a job: what its enqueuer carries has been decided by this service already."""
         given = context.traceparent
         if given is None and random.random() >= self._ratio:  # noqa: S311 - a share, no secret
@@ -93,13 +96,18 @@ class ServiceTracing(Tracing):
         return self.start(context, name, kind, attributes)
 
     def start(
-        self, context: Context, name: str, kind: str, attributes: Attributes, tracestate: str = ""
+        self, context: Context, name: str, kind: Kind, attributes: Attributes, tracestate: str = ""
     ) -> Trace | None:
-        """Starts the outermost span of what is traced; None where the provider's sampler does not want it after all."""
+        """Starts the outermost span of what is traced; None where the provider does not want it after all, or fails."""
         parent = OtelContext()
         if context.traceparent is not None:
-            parent = set_span_in_context(_remote(context.traceparent, tracestate), parent)
-        span = self._tracer.start_span(name, context=parent, kind=SpanKind[kind.upper()], attributes=attributes)
+            parent = set_span_in_context(remote_span(context.traceparent, tracestate), parent)
+        try:
+            span = self._tracer.start_span(name, context=parent, kind=KINDS[kind], attributes=attributes)
+        except Exception as exc:  # noqa: BLE001 - a provider of the application's that fails harms no request
+            note_failure(exc)
+            context.traceparent = context.traceparent or new_untraced()
+            return None
         if not span.is_recording():
             span_context = span.get_span_context()
             if span_context.is_valid:
@@ -119,17 +127,6 @@ def new_untraced() -> str:
 def is_sampled(traceparent: str) -> bool:
     """Whether the flag of who sent it says that it is traced there."""
     return int(traceparent[53:55], 16) & 1 == 1
-
-
-def untraced(traceparent: str) -> NonRecordingSpan:
-    """A span that stands for a trace that nothing is recorded of."""
-    return _remote(traceparent, "")
-
-
-def _remote(traceparent: str, tracestate: str) -> NonRecordingSpan:
-    flags = TraceFlags(int(traceparent[53:55], 16))
-    state = TraceState.from_header([tracestate]) if tracestate else TraceState()
-    return NonRecordingSpan(SpanContext(int(traceparent[3:35], 16), int(traceparent[36:52], 16), True, flags, state))
 
 
 def tracing_of(kernel: Kernel) -> ServiceTracing:

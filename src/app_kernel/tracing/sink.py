@@ -12,6 +12,7 @@ from app_kernel.tracing.store import insert_traces, prune_traces
 TOPIC = "admin:traces"
 SLACK = 20
 """The table may be by one in so many longer than it should be, so that it need not be looked at with every message."""
+PRUNED_AT_ONCE = 1000
 
 
 class TraceSink:
@@ -26,12 +27,14 @@ class TraceSink:
         rows = [_row(row, message.body["app"]) for message in messages for row in message.body["traces"]]
         await insert_traces(db, rows)
         kept = {message.body["app"]: int(message.body["kept"]) for message in messages}
+        # With the first message too, as the process before may have ended short of it.
+        first = kept.keys() - self._since.keys()
         self._since.update(row["app"] for row in rows)
         for app, most in kept.items():
-            # With the first message too, as the process before may have ended short of it.
-            if self._since[app] > most // SLACK or self._since[app] == len(rows):
-                self._since[app] = 1
-                await prune_traces(db, app, most)
+            # Twice as many go as came, or the table would grow for ever where much is kept or comes at once.
+            if app in first or self._since[app] > min(most // SLACK, PRUNED_AT_ONCE // 2):
+                await prune_traces(db, app, most, max(PRUNED_AT_ONCE, 2 * self._since[app]))
+                self._since[app] = 0
 
 
 def _row(given: dict[str, Any], app: str) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from typing import Any
 from app_kernel.core.ports import EntityStore
 from app_kernel.tracing.tables import TRACES
 
-PRUNED_AT_ONCE = 1000
-
 Row = dict[str, Any]
 
 
@@ -17,8 +15,8 @@ async def insert_traces(db: EntityStore, rows: Sequence[Mapping[str, Any]]) -> N
     await db.privileged.save_entities(TRACES, rows)
 
 
-async def prune_traces(db: EntityStore, app: str, kept: int) -> int:
-    """Removes what is older than the latest `kept` rows of a service, some at a time; returns how many that were."""
+async def prune_traces(db: EntityStore, app: str, kept: int, limit: int) -> int:
+    """Removes what is older than the latest `kept` rows of a service, `limit` of it at most; returns how many."""
     newest_to_go = await db.privileged.execute(
         "SELECT [id] FROM [traces] WHERE [app] = ? ORDER BY [id] DESC LIMIT 1 OFFSET ?", (app, kept)
     )
@@ -26,7 +24,7 @@ async def prune_traces(db: EntityStore, app: str, kept: int) -> int:
         return 0
     rows = await db.privileged.execute(
         "SELECT [id] FROM [traces] WHERE [app] = ? AND [id] <= ? ORDER BY [id] LIMIT ?",
-        (app, newest_to_go[0][0], PRUNED_AT_ONCE),
+        (app, newest_to_go[0][0], limit),
     )
     return await db.privileged.delete_entities(TRACES, [row[0] for row in rows], permanent=True)
 

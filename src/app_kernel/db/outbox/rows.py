@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from app_kernel.core import clock
-from app_kernel.core.outbox import Message
+from app_kernel.core.outbox import ADMIN_TOPICS, Message
 from app_kernel.db.drivers.base import ANY_GENERATION, Driver, Row, Statement, Work
 from app_kernel.db.portable import compile_raw
 
@@ -129,20 +129,19 @@ class OutboxRows:
         """Unsent rows of a topic with numbers above `after`, in their order.
 
         Fewer than `limit` where their bodies are longer than PAGE_BYTES together, and none only when none is left.
-        A command of a terminal may not know which service it looks after, so its messages leave `app` empty: they are
-        of the service that carries them.
+        A command of a terminal may not know which service it looks after, so its admin messages leave `app` empty:
+        they are of the service that carries them.
         """
         size = "OCTET_LENGTH([body])" if self._driver.dialect.name == "postgres" else "LENGTH([body])"
         rows = await self._fetch(_UNSENT.replace("SIZE", size), topic, after, limit, PAGE_BYTES)
         return [self._named(_outbox_row(row)) for row in rows]
 
     def _named(self, row: OutboxRow) -> OutboxRow:
-        body = row.message.body
-        return (
-            row
-            if body.get("app") != ""
-            else replace(row, message=replace(row.message, body={**body, "app": self._app}))
-        )
+        message = row.message
+        # Of an application's own topics `app` means what it likes.
+        if message.body.get("app") != "" or not message.topic.startswith(ADMIN_TOPICS):
+            return row
+        return replace(row, message=replace(message, body={**message.body, "app": self._app}))
 
     async def last_unsent(self, topic: str) -> int:
         """The highest number of an unsent row of a topic; 0 when there is none."""
