@@ -13,6 +13,9 @@ from tests.faults.figures import SOAK
 
 TINY = Settings(rounds=1, jobs=240, jobs_one_by_one=20, pings=10, quick=True)
 OWN = ("taskiq", "arq")
+IN_THE_LONG_RUN = pytest.mark.skipif(
+    not SOAK, reason="starts a dozen processes: for the long run, and for `make bench`"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +79,7 @@ def test_a_peer_that_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.soak
 @pytest.mark.slow
+@IN_THE_LONG_RUN
 def test_every_side_enqueues_and_drains_and_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(p6_jobs, "DRAINS", ((2, 10),))
     group = p6_jobs.run(TINY)
@@ -115,6 +119,7 @@ def test_each_figure_is_held_against_its_goal() -> None:
 
 @pytest.mark.soak
 @pytest.mark.slow
+@IN_THE_LONG_RUN
 def test_the_time_from_enqueue_to_handler_is_measured_on_every_side() -> None:
     group = p7_latency.run(TINY)
     found = group.raw["p50 and p99, ms"]

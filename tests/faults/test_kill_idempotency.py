@@ -18,7 +18,7 @@ from tests.faults.idempotent_service import ENTITY, LEASE, client_of, make_app, 
 from tests.faults.job_places import fault_place
 from tests.faults.nursery import Fork, Nursery
 
-KILLS = figure(short=12, long=1000)
+KILLS = figure(short=5, long=1000)
 LONGEST_LIFE = {"sqlite": 0.15, "postgres": 0.4}
 """Seconds between a service's first acknowledged write and its end."""
 

@@ -16,7 +16,7 @@ from tests.faults.job_places import PAIRS, FaultPlace, fault_place
 from tests.faults.outbox_feature import look
 from tests.zygote import Forked, start
 
-KILLS = figure(short=40, long=1000)
+KILLS = figure(short=12, long=1000)
 LONGEST_LIFE = {"sqlite": 0.08, "postgres": 0.3}
 """Seconds between a service's first word and its end; the first transactions on a server take their time."""
 

@@ -19,7 +19,7 @@ from tests.faults.recorder import ENTITY
 SAVES = 10_000
 """In one run of the writer; it is killed before it is through."""
 TASKS = 32
-KILLS = figure(short=8, long=50)
+KILLS = figure(short=5, long=50)
 SHORT_SECONDS = 25
 """A short run stops here, so that a busy machine kills less often rather than taking longer."""
 

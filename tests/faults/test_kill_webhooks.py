@@ -138,7 +138,7 @@ async def settled(db: EntityStore) -> None:
     """Returns when no event waits and no delivery is still tried."""
     async with asyncio.timeout(SECONDS):
         while True:
-            waiting = await db.privileged.execute("SELECT COUNT(*) FROM [kernel_outbox]")
+            waiting = await db.privileged.execute("SELECT COUNT(*) FROM [kernel_outbox] WHERE [batch] IS NULL")
             pending = await db.privileged.count_entities(DELIVERIES, "[status] = 'pending'")
             made = await db.privileged.count_entities(DELIVERIES)
             if not waiting[0][0] and not pending and made == EVENTS:

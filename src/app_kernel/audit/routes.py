@@ -5,6 +5,7 @@ a row was before it came there.
 """
 
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -126,6 +127,7 @@ async def get_workspace_export(
     return await _export(db, filters, file_format, _SEEN_IN_WORKSPACE, _since_it_came)
 
 
+@cache
 def make_router() -> APIRouter:
     """All routes."""
     answers: dict[int | str, dict[str, Any]] = {

@@ -122,7 +122,6 @@ def acting_as(user_id: str | None, workspace_id: str | None = None) -> Iterator[
         job_id=outer.job_id,
         command=outer.command,
     )
-    inner.api_key_id = outer.api_key_id
     inner.span = outer.span
     with in_context(inner):
         yield

@@ -1,6 +1,7 @@
 """Usage over HTTP: everybody sees their own, admins of a workspace that of the workspace, admins of the service all."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -58,6 +59,7 @@ async def _anywhere(
     return check_subject(current_kernel().name, workspace_id, user_id)
 
 
+@cache
 def make_router() -> APIRouter:
     """All routes: each of them three times, once for each kind of caller."""
     router = APIRouter(tags=["usage"], dependencies=[Depends(forbid_storing)], responses=_RESPONSES)

@@ -55,7 +55,11 @@ def _owners(features: Iterable[Feature]) -> dict[int, str]:
 
 def _conflicts(route: SeenRoute, earlier: list[SeenRoute], owners: Mapping[int, str]) -> Iterator[str]:
     owner = owners.get(id(route.original_route))
+    head = _head(route)
     for other in earlier:
+        # Most pairs; to match each of them would be most of the time that a service needs to start.
+        if head and head != (_head(other) or head):
+            continue
         other_owner = owners.get(id(other.original_route))
         if owner == other_owner:
             continue  # within the application, or within one feature, the order is the author's intention
@@ -66,6 +70,12 @@ def _conflicts(route: SeenRoute, earlier: list[SeenRoute], owners: Mapping[int, 
                 "change one of the paths, or add a catch-all after create_service() has returned"
             )
             return
+
+
+def _head(route: SeenRoute) -> str:
+    """The first part of the path; empty where it may be anything."""
+    first = (route.path_format or "").removeprefix("/").partition("/")[0]
+    return "" if "{" in first else first
 
 
 def _matches(other: SeenRoute, route: SeenRoute) -> bool:

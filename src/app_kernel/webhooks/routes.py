@@ -4,6 +4,7 @@ Members see webhooks and how deliveries stand. Admins change them, and see what 
 when they are made, and never again.
 """
 
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query
@@ -150,6 +151,7 @@ async def post_replay_delivery(delivery_id: ThatDelivery, db: Store) -> Delivery
     return DeliveryAnswer.model_validate(_told(await deliveries.replay_delivery(db, delivery_id)))
 
 
+@cache
 def make_router() -> APIRouter:
     """All routes: each of them twice, once for each kind of place."""
     router = APIRouter(tags=["webhooks"], dependencies=[Depends(forbid_storing)])
