@@ -10,6 +10,7 @@ from benchmarks.__main__ import GROUPS
 from benchmarks.p3_store import measure, spelled
 from benchmarks.postgres import postgres, with_pool
 from benchmarks.settings import Settings
+from tests.faults.figures import SOAK
 
 TINY = Settings(
     rounds=1, store_seconds=0.02, workspaces=2, growth_seconds=0.02, growth=(100, 300), http_seconds=0.1, quick=True
@@ -62,7 +63,9 @@ def test_every_store_on_postgres_saves_row_and_history_and_is_measured(tmp_path:
     assert len(set(left)) == len(p4_store.MODULES)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
+@pytest.mark.skipif(not SOAK, reason="fills databases twice: for the long run")
 @pytest.mark.parametrize("run", [p5_growth.run_on_sqlite, p5_growth.run_on_postgres])
 def test_growth_is_measured_on_both_sizes(run) -> None:  # type: ignore[no-untyped-def]
     group = run(TINY)

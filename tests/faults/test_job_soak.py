@@ -10,7 +10,7 @@ from tests.faults.job_fleet import JobFleet
 from tests.faults.job_places import FaultPlace
 from tests.faults.outbox_feature import look
 
-SECONDS = figure(short=8.0, long=3600.0)
+SECONDS = figure(short=4.0, long=3600.0)
 RATE = 200
 BATCH = 20
 WARM = figure(short=0.5, long=0.1)

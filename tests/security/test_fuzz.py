@@ -16,7 +16,7 @@ from app_kernel.db import db_connection
 from tests.small_service import Answer, call, http_scope, serving
 
 SOAK = os.environ.get("APP_KERNEL_SOAK") == "1"
-REQUESTS = 20_000 if SOAK else 4_000
+REQUESTS = 20_000 if SOAK else 2_500
 MEGABYTE = 1 << 20
 
 router = APIRouter(prefix="/fuzz")

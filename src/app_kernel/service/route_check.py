@@ -21,10 +21,12 @@ def find_shadowed_routes(app: FastAPI, features: Iterable[Feature]) -> list[str]
     the kernel's routes, such as a single-page app's `/{path:path}`, is meant to get what is left.
     """
     owners = _owners(features)
-    contexts = list(walk_routes(app.routes))
-    return [
-        problem for index, context in enumerate(contexts) for problem in _conflicts(context, contexts[:index], owners)
-    ]
+    earlier: dict[str, list[SeenRoute]] = {}
+    problems: list[str] = []
+    for route in walk_routes(app.routes):
+        problems += _conflicts(route, _rivals(route, earlier), owners)
+        earlier.setdefault(_head(route), []).append(route)
+    return problems
 
 
 def find_misplaced_routers(routes: Sequence[BaseRoute]) -> Iterator[str]:
@@ -53,13 +55,23 @@ def _owners(features: Iterable[Feature]) -> dict[int, str]:
     }
 
 
-def _conflicts(route: SeenRoute, earlier: list[SeenRoute], owners: Mapping[int, str]) -> Iterator[str]:
-    owner = owners.get(id(route.original_route))
+def _rivals(route: SeenRoute, earlier: Mapping[str, list[SeenRoute]]) -> Iterator[SeenRoute]:
+    """The routes before this one whose paths can be its own: to match each pair would be most of a start's time."""
     head = _head(route)
+    for other, routes in earlier.items():
+        if not head or not other or head == other:
+            yield from routes
+
+
+def _head(route: SeenRoute) -> str:
+    """The first part of the path; empty where it may be anything."""
+    first = (route.path_format or "").removeprefix("/").partition("/")[0]
+    return "" if "{" in first else first
+
+
+def _conflicts(route: SeenRoute, earlier: Iterable[SeenRoute], owners: Mapping[int, str]) -> Iterator[str]:
+    owner = owners.get(id(route.original_route))
     for other in earlier:
-        # Most pairs; to match each of them would be most of the time that a service needs to start.
-        if head and head != (_head(other) or head):
-            continue
         other_owner = owners.get(id(other.original_route))
         if owner == other_owner:
             continue  # within the application, or within one feature, the order is the author's intention
@@ -70,12 +82,6 @@ def _conflicts(route: SeenRoute, earlier: list[SeenRoute], owners: Mapping[int, 
                 "change one of the paths, or add a catch-all after create_service() has returned"
             )
             return
-
-
-def _head(route: SeenRoute) -> str:
-    """The first part of the path; empty where it may be anything."""
-    first = (route.path_format or "").removeprefix("/").partition("/")[0]
-    return "" if "{" in first else first
 
 
 def _matches(other: SeenRoute, route: SeenRoute) -> bool:
