@@ -281,7 +281,7 @@ async def test_a_slow_statement_ends_in_time_and_leaves_the_connection_usable(pl
 
 
 async def test_a_definition_behind_a_long_reader_gives_up_instead_of_stopping_everybody(place, driver, monkeypatch):
-    monkeypatch.setattr("app_kernel.db.drivers.postgres_runner.LOCK_RETRIES", 1)
+    monkeypatch.setattr("app_kernel.db.drivers.runner.LOCK_RETRIES", 1)
     await place.onlooker.execute("BEGIN; SELECT * FROM notes")
     began = asyncio.get_running_loop().time()
     with pytest.raises(DatabaseBusy):

@@ -8,7 +8,7 @@ import pytest
 from app_kernel.core.errors import PoolTimeout, QueryTimeout
 from app_kernel.db.drivers.base import ANY_GENERATION
 from app_kernel.db.drivers.postgres_connection import Connection
-from app_kernel.db.drivers.postgres_pool import ANSWER_SECONDS
+from app_kernel.db.drivers.pool import ANSWER_SECONDS
 from app_kernel.db.drivers.postgres_statements import SCHEMA_LOCK
 from tests.db.postgres_tools import place_on, unit, until
 
@@ -192,7 +192,7 @@ async def test_idle_connections_that_the_server_ended_are_thrown_away(place):
 
 
 async def test_a_connection_that_was_idle_for_long_is_asked_before_it_is_used(place, monkeypatch):
-    monkeypatch.setattr("app_kernel.db.drivers.postgres_pool.CHECK_IDLE_SECONDS", 0)
+    monkeypatch.setattr("app_kernel.db.drivers.pool.CHECK_IDLE_SECONDS", 0)
     driver = await place.open(pool_size=1)
     await asyncio.sleep(0.01)
     await driver.fetch("SELECT 2", ())

@@ -11,25 +11,26 @@ from app_kernel.core.errors import DatabaseBusy, InvalidQuery, Unavailable
 from app_kernel.db.dialects.postgres import PostgresDialect
 from app_kernel.db.drivers.base import Driver, Lease, Row, Transaction, Unit
 from app_kernel.db.drivers.counted import counted, counted_read
-from app_kernel.db.drivers.postgres_errors import FOREIGN, to_ours, writing_values
+from app_kernel.db.drivers.pool import Pool
+from app_kernel.db.drivers.postgres_errors import FOREIGN, to_ours
 from app_kernel.db.drivers.postgres_layout import create_layout
 from app_kernel.db.drivers.postgres_lease import PostgresLease
 from app_kernel.db.drivers.postgres_options import PostgresOptions
-from app_kernel.db.drivers.postgres_pool import PostgresPool
-from app_kernel.db.drivers.postgres_runner import PostgresRunner, Tries
+from app_kernel.db.drivers.postgres_runner import PostgresRunner
 from app_kernel.db.drivers.postgres_signals import PostgresSignals, notification
 from app_kernel.db.drivers.postgres_statements import (
     GENERATION,
     TAKE_SCHEMA_LOCK,
-    Answer,
     RawStatement,
-    answer,
     defining_unit,
     forget_unit,
     guard,
     with_generation,
 )
 from app_kernel.db.drivers.postgres_transaction import PostgresTransaction
+from app_kernel.db.drivers.postgres_wire import PostgresWire
+from app_kernel.db.drivers.runner import Tries
+from app_kernel.db.drivers.units import Answer, answer, writing_values
 
 T = TypeVar("T")
 
@@ -44,10 +45,11 @@ class PostgresDriver(Driver):
         self.dialect = PostgresDialect(options.schema or "public")
         self.figures = DatabaseFigures()
         self._options = options
-        self._pool = PostgresPool(options)
-        self._runner = PostgresRunner(self._pool, options)
+        self._wire = PostgresWire(options)
+        self._pool = Pool(self._wire)
+        self._runner = PostgresRunner(self._pool, self._wire, options)
         self._defining = asyncio.Lock()
-        connect = None if options.pgbouncer else self._pool.connect_alone
+        connect = None if options.pgbouncer else self._wire.connect
         self._signals = PostgresSignals(self._notify, connect, options.schema or "public")
 
     async def open(self) -> None:
@@ -74,7 +76,7 @@ class PostgresDriver(Driver):
 
     @counted("write")
     async def write(self, unit: Unit[T], generation: int, table: str) -> T:
-        with writing_values():
+        with writing_values(self._wire):
             return await self._runner.transact(guard(self.dialect.table(table), generation), unit)
 
     @counted("write")
@@ -103,10 +105,10 @@ class PostgresDriver(Driver):
 
     @counted("transaction")
     async def begin(self, seconds: float) -> Transaction:
-        tries = Tries()
+        tries = Tries(self._wire)
         while True:
             connection = await self._pool.acquire()
-            transaction = PostgresTransaction(self, connection, self._pool, self._moved_on)
+            transaction = PostgresTransaction(self, connection, self._pool, self._wire, self._moved_on)
             transaction.figures = self.figures
             try:
                 await transaction.start(self._runner.begin, seconds)
@@ -140,7 +142,7 @@ class PostgresDriver(Driver):
         await self._pool.close()
 
     async def _lay_out(self) -> int:
-        connection = await self._pool.acquire()
+        connection: Any = await self._pool.acquire()
         try:
             return await create_layout(connection, self.dialect, self._options.schema, self._runner.begin)
         except FOREIGN as exc:

@@ -2,8 +2,6 @@
 
 import re
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import asyncpg  # type: ignore[import-untyped]  # it brings no types
 
@@ -89,17 +87,6 @@ def to_ours(exc: BaseException) -> StoreError | SchemaFact:
         if "another operation" in text:
             return TransactionInOtherTask("Two tasks use one transaction at the same time.")
     return ConnectionLost()
-
-
-@contextmanager
-def writing_values() -> Iterator[None]:
-    """Says of a value which a column does not take that it is the value, and not the query, that is no good."""
-    try:
-        yield
-    except InvalidQuery as exc:
-        if isinstance(exc.__cause__, asyncpg.DataError):
-            raise UnsupportedValue(exc.message) from exc.__cause__
-        raise
 
 
 def connect_error(exc: BaseException) -> StoreError:

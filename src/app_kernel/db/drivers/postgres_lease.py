@@ -7,7 +7,7 @@ from app_kernel.core import clock
 from app_kernel.core.errors import StoreError
 from app_kernel.db.drivers.base import Lease, Row, Unit
 from app_kernel.db.drivers.postgres_runner import PostgresRunner
-from app_kernel.db.drivers.postgres_statements import one_statement
+from app_kernel.db.drivers.units import one_statement
 from app_kernel.db.errors import SchemaFact
 
 LEASE_SECONDS = 3.0

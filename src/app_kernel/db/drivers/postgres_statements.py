@@ -1,16 +1,14 @@
 """What runs on a connection: units of the store's own, and single statements of the caller's."""
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from app_kernel.core.errors import InvalidQuery
-from app_kernel.db.drivers.base import ANY_GENERATION, Row, Unit, Work
+from app_kernel.db.drivers.base import ANY_GENERATION, Unit, Work
+from app_kernel.db.drivers.units import Answer, answer, check_text
 
 T = TypeVar("T")
-Answer: TypeAlias = tuple[tuple[str, ...], list[Row]]
-Fetch: TypeAlias = Callable[..., Awaitable[Any]]
-"""asyncpg's `fetch`: SQL, then the parameters."""
 
 SCHEMA_LOCK_SECONDS = 15
 """How long a change of the schema waits for another one; nobody else waits behind it."""
@@ -83,17 +81,6 @@ class RawStatement:
         """Whether the connection may keep something of it, so that nobody else may use it."""
 
 
-def check_text(sql: str) -> None:
-    """Raises InvalidQuery for a statement that cannot be sent; the attempt would cost the connection."""
-    if "\0" in sql:
-        raise InvalidQuery("The statement has a NUL in it.")
-    if not sql.isascii():
-        try:
-            sql.encode()
-        except UnicodeEncodeError as exc:
-            raise InvalidQuery("The statement is no Unicode: it has half of a surrogate pair in it.") from exc
-
-
 def _is_temporary(sql: str, words: str) -> bool:
     names = _QUOTED.sub(lambda found: found["name"] or "''", sql)
     return _TEMPORARY.search(words) is not None or _QUOTED_TEMPORARY.search(names) is not None
@@ -140,11 +127,6 @@ def guard(table: str, generation: int) -> str:
     return f"; LOCK TABLE {table} IN ROW EXCLUSIVE MODE; {look}"
 
 
-def answer(rows: list[Any]) -> Answer:
-    """The names of the columns, where there are rows to have them, and the rows."""
-    return (tuple(rows[0].keys()) if rows else ()), [tuple(row) for row in rows]
-
-
 def defining_unit(sql: str, params: Sequence[Any]) -> Unit[tuple[Answer, int]]:
     """A statement of the caller's that may change the schema, and what follows of that; the generation after it."""
 
@@ -163,15 +145,6 @@ def forget_unit() -> Work[None]:
     yield (BUMP_GENERATION, ())
 
 
-def one_statement(sql: str, params: Sequence[Any] = ()) -> Unit[list[Row]]:
-    """A unit of one statement."""
-
-    def work() -> Work[list[Row]]:
-        return (yield (sql, params))
-
-    return work
-
-
 def with_generation(unit: Unit[T]) -> Unit[tuple[T, int]]:
     """The unit, and the schema's generation after it."""
 
@@ -181,18 +154,3 @@ def with_generation(unit: Unit[T]) -> Unit[tuple[T, int]]:
         return result, rows[0][0]
 
     return work
-
-
-async def run_unit(unit: Unit[T], fetch: Fetch) -> T:
-    """Sends a unit the rows of each statement that it yields, until it returns."""
-    work = unit()
-    try:
-        sql, params = next(work)
-        while True:
-            check_text(sql)
-            sql, params = work.send(await fetch(sql, *params))
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    finally:
-        work.close()

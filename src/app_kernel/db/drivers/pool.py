@@ -1,7 +1,7 @@
 """The connections of one open database: at most so many, each with one user at a time, and none reused that is unclean.
 
-asyncpg's own pool asks the server to reset a connection each time it comes back, which is one more round trip; ours
-leaves nothing behind that would need it.
+The drivers' own pools ask the server to reset a connection each time it comes back, which is one more round trip; ours
+leave nothing behind that would need it.
 """
 
 import asyncio
@@ -11,9 +11,7 @@ from typing import Any
 
 from app_kernel.core.database_figures import PoolFigures
 from app_kernel.core.errors import DatabaseClosed, PoolTimeout
-from app_kernel.db.drivers.postgres_connection import Connection, connect, tls_for
-from app_kernel.db.drivers.postgres_errors import FOREIGN
-from app_kernel.db.drivers.postgres_options import PostgresOptions
+from app_kernel.db.drivers.wire import Connection, Wire
 
 CHECK_IDLE_SECONDS = 20.0
 """A connection that lay idle for longer is asked whether it still answers: firewalls forget quiet ones silently."""
@@ -22,12 +20,11 @@ CLOSE_SECONDS = 2.0
 """A connection that cannot say goodbye in this time is dropped."""
 
 
-class PostgresPool:
+class Pool:
     """Hands out connections, the most recently used first, and those who wait are served in their order."""
 
-    def __init__(self, options: PostgresOptions) -> None:
-        self._options = options
-        self._tls = tls_for(options)
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
         self._idle: deque[Connection] = deque()
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._slots_used = 0
@@ -53,7 +50,7 @@ class PostgresPool:
         """
         if not self._accepts:
             raise DatabaseClosed
-        deadline = self._loop.time() + self._options.pool_timeout
+        deadline = self._loop.time() + self._wire.pool_timeout
         while self._idle:
             connection = self._idle.pop()
             if connection.is_closed():
@@ -63,7 +60,7 @@ class PostgresPool:
             else:
                 self._leased.add(connection)
                 return connection
-        if self._slots_used < self._options.pool_size:
+        if self._slots_used < self._wire.pool_size:
             self._slots_used += 1
             return await self._connect()
         granted = await self._wait(deadline)
@@ -88,7 +85,7 @@ class PostgresPool:
         """How the connections stand."""
         return PoolFigures(
             waiting=sum(not waiter.done() for waiter in self._waiters),
-            limit=self._options.pool_size,
+            limit=self._wire.pool_size,
             in_use=len(self._leased),
             idle=len(self._idle),
             timeouts=self._timeouts,
@@ -98,17 +95,13 @@ class PostgresPool:
         """Has every idle connection asked before its next use, after one of them turned out to be dead."""
         self._suspicious_until = self._loop.time()
 
-    async def connect_alone(self) -> Connection:
-        """A connection that the pool does not count and does not close."""
-        return await connect(self._options, self._tls)
-
     async def close(self) -> None:
         """Serves those who wait already, then closes every connection; harmless when repeated."""
         if not self._accepts:
             return
         self._accepts = False
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._options.statement_timeout + self._options.pool_timeout):
+            async with asyncio.timeout(self._wire.statement_timeout + self._wire.pool_timeout):
                 while self._slots_used > len(self._idle):
                     self._changed.clear()
                     await self._changed.wait()
@@ -125,11 +118,11 @@ class PostgresPool:
 
     async def _connect(self) -> Connection:
         """A new connection in a slot that is counted already."""
-        opening = self._loop.create_task(connect(self._options, self._tls))
+        opening = self._loop.create_task(self._wire.connect())
         try:
             connection = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            # It is made all the same, for the next one: asyncpg does not like to be stopped midway.
+            # It is made all the same, for the next one: drivers do not like to be stopped midway.
             opening.add_done_callback(self._keep_opened)
             raise
         except BaseException:
@@ -211,7 +204,7 @@ class PostgresPool:
         seconds = min(ANSWER_SECONDS, max(deadline - self._loop.time(), 0.001))
         try:
             await connection.execute("SELECT 1", timeout=seconds)
-        except FOREIGN:
+        except self._wire.foreign:
             return False
         except BaseException:
             self._close_later(connection)
@@ -237,7 +230,7 @@ class PostgresPool:
     async def _close_one(self, connection: Connection) -> None:
         try:
             await connection.close(timeout=CLOSE_SECONDS)
-        except FOREIGN:
+        except self._wire.foreign:
             connection.terminate()
         finally:
             self._free_slot()

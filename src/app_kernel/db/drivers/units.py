@@ -1,0 +1,65 @@
+"""What runs on a connection of any server: units of the store's own, and what single statements answer."""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias, TypeVar
+
+from app_kernel.core.errors import InvalidQuery, UnsupportedValue
+from app_kernel.db.drivers.base import Row, Unit, Work
+from app_kernel.db.drivers.wire import Wire
+
+T = TypeVar("T")
+Answer: TypeAlias = tuple[tuple[str, ...], list[Row]]
+Fetch: TypeAlias = Callable[..., Awaitable[Any]]
+"""SQL, then the parameters; the rows."""
+
+
+def check_text(sql: str) -> None:
+    """Raises InvalidQuery for a statement that cannot be sent; the attempt would cost the connection."""
+    if "\0" in sql:
+        raise InvalidQuery("The statement has a NUL in it.")
+    if not sql.isascii():
+        try:
+            sql.encode()
+        except UnicodeEncodeError as exc:
+            raise InvalidQuery("The statement is no Unicode: it has half of a surrogate pair in it.") from exc
+
+
+def answer(rows: list[Any]) -> Answer:
+    """The names of the columns, where there are rows to have them, and the rows."""
+    return (tuple(rows[0].keys()) if rows else ()), [tuple(row) for row in rows]
+
+
+def one_statement(sql: str, params: Sequence[Any] = ()) -> Unit[list[Row]]:
+    """A unit of one statement."""
+
+    def work() -> Work[list[Row]]:
+        return (yield (sql, params))
+
+    return work
+
+
+async def run_unit(unit: Unit[T], fetch: Fetch, check: Callable[[str], None]) -> T:
+    """Sends a unit the rows of each statement that it yields, until it returns; `check` sees each before it is sent."""
+    work = unit()
+    try:
+        sql, params = next(work)
+        while True:
+            check(sql)
+            sql, params = work.send(await fetch(sql, *params))
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    finally:
+        work.close()
+
+
+@contextmanager
+def writing_values(wire: Wire) -> Iterator[None]:
+    """Says of a value which a column does not take that it is the value, and not the query, that is no good."""
+    try:
+        yield
+    except InvalidQuery as exc:
+        if exc.__cause__ is not None and wire.is_about_values(exc.__cause__):
+            raise UnsupportedValue(exc.message) from exc.__cause__
+        raise
