@@ -203,7 +203,9 @@ def test_accounts_on_a_server_are_made_with_the_settings_of_the_service(postgres
         ({"TYPE": "postgres"}, 2, "database_name (DATABASE_PATH): missing"),
         ({"URL": "postgres://me:hunter2@127.0.0.1:1/app"}, 1, "cannot be reached"),
         ({"URL": "postgres://me:hunter2@db:port/app"}, 2, "database_name (DATABASE_PATH): "),
-        ({"URL": "mysql://me:hunter2@db/app"}, 2, "MySQL is not built"),
+        ({"TYPE": "mysql"}, 2, "database_name (DATABASE_PATH): missing"),
+        ({"URL": "mysql://me:hunter2@127.0.0.1:1/app"}, 1, "cannot be reached"),
+        ({"URL": "mysql://me:hunter2@db:port/app"}, 2, "database_name (DATABASE_PATH): "),
     ],
 )
 def test_a_server_that_cannot_be_used_is_one_line_without_its_password(settings, status, words, monkeypatch):

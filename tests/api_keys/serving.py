@@ -22,6 +22,8 @@ from app_kernel.core.identity import UserIdentity
 from app_kernel.core.ports import EntityStore, Memberships
 from app_kernel.db import db_connection, get_db_connection
 from app_kernel.testing import PASSWORD, KernelClient, kernel_client
+from tests.conformance.mysql_place import empty_database
+from tests.redis_beside import redis_beside
 
 SECRET = "secret-of-the-key-tests-0123456789abcdef"
 ADDRESS = "192.0.2.1"
@@ -142,8 +144,9 @@ async def serving(
 ) -> AsyncIterator[Service]:
     events: list[SecurityEvent] = []
     workspaces = Workspaces()
-    app = make_app(events, workspaces if with_workspaces else None, routers, **settings)
-    async with kernel_client(app, frozen_at=frozen_at, database=database) as client:
+    redis = redis_beside(database)
+    app = make_app(events, workspaces if with_workspaces else None, routers, **redis, **settings)
+    async with kernel_client(app, frozen_at=frozen_at, database=database, **redis) as client:
         yield Service(client, events, workspaces)
 
 
@@ -164,6 +167,9 @@ async def fresh_database(request: pytest.FixtureRequest, folder: Path) -> AsyncI
     """The URL of a fresh database of the kind that the fixture's parameter names."""
     if request.param == "sqlite":
         yield f"sqlite:///{folder / 'app.db'}"
+    elif request.param == "mysql":
+        async with empty_database() as url:
+            yield url
     else:
         async with fresh_schema(request.getfixturevalue("postgres_url")) as url:
             yield url

@@ -1,5 +1,6 @@
 """The backends that must pass the suite: a new one is a line here and its words for tables of an application's."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from app_kernel.db import Database, Store, create_database
+from tests.conformance.mysql_place import drop_database, empty_database
 from tests.conformance.postgres_place import drop_schema, empty_schema
 
 
@@ -17,7 +19,12 @@ class Place:
     backend: str
     url: str
     words: Mapping[str, str]
-    """What an application writes on this backend, by the placeholder of the cases; `objects` lists all there is."""
+    """What an application writes on this backend, by the placeholder of the cases; `objects` lists all there is.
+
+    `text` may be unique and have a default, `part` follows a text field of the store's in a raw index, `any_case` is
+    text of which upper and lower case are equal, `taken` makes an object that has NAME, which an index of `things`
+    would have, and `endless` is a query without an end.
+    """
     file: Path | None = None
     """The database file, where there is one."""
     forget: Callable[[str], Awaitable[None]] | None = None
@@ -42,6 +49,8 @@ class Place:
             await self._open.pop().close()
 
 
+ENDLESS = "WITH RECURSIVE c([n]) AS (SELECT 1 UNION ALL SELECT [n] + 1 FROM c) SELECT MAX([n]) FROM c"
+
 SQLITE_WORDS = {
     "key": "TEXT PRIMARY KEY",
     "serial": "INTEGER PRIMARY KEY",
@@ -54,6 +63,11 @@ SQLITE_WORDS = {
     "datetime": "TEXT",
     "bytes": "BLOB",
     "objects": "SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2, 3",
+    "part": "",
+    "any_case": "TEXT COLLATE NOCASE",
+    "taken": "CREATE TABLE [NAME] ([x] INTEGER)",
+    "analyze": "ANALYZE",
+    "endless": ENDLESS,
 }
 
 
@@ -88,6 +102,11 @@ POSTGRES_WORDS = {
         " LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum"
         " WHERE c.relnamespace = current_schema()::regnamespace GROUP BY 1, 2 ORDER BY 1, 2"
     ),
+    "part": "",
+    "any_case": "TEXT COLLATE any_case",
+    "taken": "CREATE TABLE [NAME] ([x] INTEGER)",
+    "analyze": "ANALYZE",
+    "endless": ENDLESS,
 }
 
 
@@ -102,7 +121,48 @@ async def postgres() -> AsyncIterator[Place]:
             await place.close()
 
 
+MYSQL_WORDS = {
+    "key": "VARCHAR(191) PRIMARY KEY",
+    "serial": "BIGINT AUTO_INCREMENT PRIMARY KEY",
+    # MySQL asks for a length where text has a default, is unique or a key's other end.
+    "text": "VARCHAR(191)",
+    "int": "INTEGER",
+    "float": "DOUBLE",
+    "bool": "BOOLEAN",
+    "decimal": "LONGTEXT",
+    "json": "LONGTEXT",
+    "datetime": "LONGTEXT",
+    "bytes": "LONGBLOB",
+    "objects": (
+        "SELECT table_name, column_name, CONCAT_WS(' ', ordinal_position, column_type, is_nullable, column_default)"
+        " FROM information_schema.columns WHERE table_schema = DATABASE() UNION ALL"
+        " SELECT table_name, index_name, CONCAT_WS(' ', seq_in_index, column_name, non_unique)"
+        " FROM information_schema.statistics WHERE table_schema = DATABASE() ORDER BY 1, 2, 3"
+    ),
+    "part": "(64)",
+    "any_case": "VARCHAR(191) COLLATE utf8mb4_general_ci",
+    # Indexes of other tables may be called the same, and so may tables.
+    "taken": "CREATE INDEX [NAME] ON [things] ([n])",
+    "analyze": "ANALYZE TABLE",
+    # It counts to a thousand only in a query that calls itself.
+    "endless": "SELECT 1 FROM (SELECT 1 AS [n]) AS [one] WHERE SLEEP(60) = [n]",
+}
+
+
+@asynccontextmanager
+async def mysql() -> AsyncIterator[Place]:
+    """A database of its own on a real server."""
+    async with empty_database() as url:
+        place = Place("mysql", url, MYSQL_WORDS, forget=drop_database)
+        try:
+            yield place
+        finally:
+            await place.close()
+
+
 BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[Place]]] = {
     "sqlite": sqlite,
     "postgres": postgres,
 }
+if os.environ.get("APP_KERNEL_MYSQL"):
+    BACKENDS["mysql"] = mysql

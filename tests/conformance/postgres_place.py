@@ -4,14 +4,13 @@ import asyncio
 import atexit
 import itertools
 import os
-import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import cache
-from typing import Any
 
 import asyncpg
 
+from tests.conformance.aside import Aside
 from tools.services import services
 
 _numbers = itertools.count()
@@ -82,14 +81,15 @@ class _Cleaner:
 
     def __init__(self, server: str, database: str) -> None:
         self.address = f"{server.rpartition('/')[0]}/{database}"
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="cleaner", daemon=True)
-        self._thread.start()
-        self._connection = self._run(asyncpg.connect(self.address, server_settings={"client_min_messages": "error"}))
+        self._aside = Aside("cleaner")
+        self._connection = self._aside.run(
+            asyncpg.connect(self.address, server_settings={"client_min_messages": "error"})
+        )
 
     async def clear(self, schema: str) -> bool:
         """Whether the schema is as a new one now; it may not even have been made."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._clear(schema), self._loop))
+        cleared: bool = await self._aside.call(self._clear(schema))
+        return cleared
 
     async def _clear(self, schema: str) -> bool:
         await self._connection.execute(f"SET search_path = {schema}")
@@ -100,13 +100,8 @@ class _Cleaner:
 
     def close(self) -> None:
         """Closes the connection and ends the thread."""
-        self._run(self._connection.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        self._aside.run(self._connection.close())
+        self._aside.close()
 
 
 async def _cleaner() -> _Cleaner:

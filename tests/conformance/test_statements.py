@@ -9,8 +9,9 @@ import pytest
 from app_kernel.core.errors import TransactionInOtherTask, UniqueViolation
 from app_kernel.db import Database, create_database
 from tests.conformance.backends import Place
+from tests.conformance.steps import spell
 
-TABLE = "CREATE TABLE IF NOT EXISTS [kernel_parcels] ([id] TEXT PRIMARY KEY, [weight] INTEGER)"
+TABLE = "CREATE TABLE IF NOT EXISTS [kernel_parcels] ([id] {key}, [weight] INTEGER)"
 ADD = "INSERT INTO [kernel_parcels] ([id], [weight]) VALUES (?, ?)"
 ALL = "SELECT [id], [weight] FROM [kernel_parcels] ORDER BY [id]"
 
@@ -19,7 +20,7 @@ ALL = "SELECT [id], [weight] FROM [kernel_parcels] ORDER BY [id]"
 async def database(place: Place) -> AsyncIterator[Database]:
     opened = create_database(place.url)
     await opened.open()
-    await opened.statements.define([TABLE])
+    await opened.statements.define([spell(TABLE, place.words)])
     yield opened
     await opened.statements.define(["DROP TABLE [kernel_parcels]"])
     await opened.close()

@@ -302,9 +302,7 @@ async def test_a_column_that_takes_different_text_for_equal_keeps_workspaces_apa
     if place.backend == "postgres":
         options = "provider = icu, locale = 'und-u-ks-level2', deterministic = false"
         await db.execute(f"CREATE COLLATION any_case ({options})")
-        collated = "TEXT COLLATE any_case"
-    else:
-        collated = "TEXT COLLATE NOCASE"
+    collated = place.words["any_case"]
     await db.execute(f"CREATE TABLE [own] ([id] {place.words['key']}, [workspace_id] {collated}, [name] TEXT)")
     await db.execute("INSERT INTO [own] VALUES ('big', 'A', 'x'), ('small', 'a', 'x')")
     assert await db.count_entities("own", "[workspace_id] = 'a'") == 2

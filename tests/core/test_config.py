@@ -7,6 +7,8 @@ from app_kernel import ServiceConfig
 CANARY = "hunter2-canary"
 PARTS = {"DATABASE_TYPE": "postgres", "DATABASE_NAME": "shop", "DATABASE_USER": "me", "DATABASE_PASSWORD": CANARY}
 
+MYSQL = {**PARTS, "DATABASE_TYPE": "mysql"}
+
 
 def of(**variables: str) -> ServiceConfig:
     return ServiceConfig.from_env(None, variables)
@@ -35,6 +37,13 @@ def of(**variables: str) -> ServiceConfig:
         ({"DATABASE_URL": "postgres://db/app?a=b", "DATABASE_POOL_SIZE": "7"}, "postgres://db/app?a=b&pool_size=7"),
         ({"DATABASE_URL": "postgres://db/app?pool_size=3", "DATABASE_POOL_SIZE": "7"}, "postgres://db/app?pool_size=3"),
         ({"DATABASE_URL": "sqlite:///a.db", "DATABASE_POOL_SIZE": "7"}, "sqlite:///a.db"),
+        (MYSQL, f"mysql://me:{CANARY}@localhost:3306/shop"),
+        ({**MYSQL, "DATABASE_HOST": "db", "DATABASE_PORT": "6000"}, f"mysql://me:{CANARY}@db:6000/shop"),
+        ({**MYSQL, "DATABASE_HOST": "::1"}, f"mysql://me:{CANARY}@[::1]:3306/shop"),
+        ({**MYSQL, "DATABASE_HOST": "/run/my.sock"}, f"mysql://me:{CANARY}@/shop?unix_socket=%2Frun%2Fmy.sock"),
+        ({**MYSQL, "DATABASE_PASSWORD": "p@ss/w:rd?#%"}, "mysql://me:p%40ss%2Fw%3Ard%3F%23%25@localhost:3306/shop"),
+        ({**MYSQL, "DATABASE_POOL_SIZE": "7"}, f"mysql://me:{CANARY}@localhost:3306/shop?pool_size=7"),
+        ({"DATABASE_URL": "mariadb://db/app?a=b", "DATABASE_POOL_SIZE": "7"}, "mariadb://db/app?a=b&pool_size=7"),
     ],
 )
 def test_the_app_database_follows_from_the_environment(variables: dict[str, str], url: str) -> None:
@@ -59,6 +68,12 @@ def test_the_app_database_follows_from_the_environment(variables: dict[str, str]
         ),
         ({"DATABASE_URL": "postgres://db/app", "ADMIN_DB_URL": "sqlite:///admin.db"}, "sqlite:///admin.db"),
         (PARTS, f"postgres://me:{CANARY}@localhost:5432/shop?pool_size=3&schema=kernel_admin"),
+        (MYSQL, f"mysql://me:{CANARY}@localhost:3306/shop_admin?pool_size=3&create=true"),
+        (
+            {"DATABASE_URL": "mariadb://db/a%20b?sslmode=require&pool_size=30"},
+            "mariadb://db/a%20b_admin?sslmode=require&pool_size=3&create=true",
+        ),
+        ({"DATABASE_URL": "mysql://db"}, "mysql://db"),
     ],
 )
 def test_the_admin_database_is_the_one_that_is_set_or_the_one_beside_the_apps(

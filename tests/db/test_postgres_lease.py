@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app_kernel.db.drivers import postgres_lease
+from app_kernel.db.drivers import table_lease
 from tests.db.postgres_tools import place_on
 
 
@@ -39,7 +39,7 @@ async def test_a_lease_whose_holder_died_is_free_within_four_seconds(place):
 
 
 async def test_a_lease_that_is_renewed_stays(place, monkeypatch):
-    monkeypatch.setattr(postgres_lease, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(table_lease, "LEASE_SECONDS", 0.3)
     one, other = await place.open(), await place.open()
     lease = await one.acquire_lease("relay")
     for _ in range(10):
@@ -49,7 +49,7 @@ async def test_a_lease_that_is_renewed_stays(place, monkeypatch):
 
 
 async def test_a_lease_is_lost_when_the_database_does_not_answer(place, monkeypatch):
-    monkeypatch.setattr(postgres_lease, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(table_lease, "LEASE_SECONDS", 0.3)
     driver = await place.open(pool_size=1)
     lease = await driver.acquire_lease("relay")
     transaction = await driver.begin(5)

@@ -322,7 +322,14 @@ async def test_a_cancelled_opening_or_closing_leaves_no_thread(tmp_path, rounds)
 
 
 @pytest.mark.parametrize(
-    "url", ["postgres://u:secret@h/d?nothing=1", "mysql://h/d", "nonsense", "sqlite://x", "sqlite:///a?b=c"]
+    "url",
+    [
+        "postgres://u:secret@h/d?nothing=1",
+        "mysql://u:secret@h/d?nothing=1",
+        "nonsense",
+        "sqlite://x",
+        "sqlite:///a?b=c",
+    ],
 )
 async def test_a_url_that_is_no_good_is_an_error_that_a_task_survives(url):
     async def connecting():

@@ -94,7 +94,6 @@ BAD = {
     "a schema of SQL": ('postgres://me:{secret}@db/app?schema=a"b', "schema"),
     "a schema that is too long": (f"postgres://me:{{secret}}@db/app?schema={'a' * 64}", "schema"),
     "no such authority": ("postgres://me:{secret}@db/app?sslmode=require&sslrootcert=/nope", "sslrootcert"),
-    "a database that is not built": ("mysql://me:{secret}@db/app", "mysql"),
     "another scheme": ("http://me:{secret}@db/app", "database URL"),
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import asyncmy.errors
 import asyncpg
 
 from tests.faults.audit_service import NAME
@@ -16,9 +17,10 @@ from tests.faults.outbox_feature import look
 from tests.faults.outbox_fleet import Fleet
 from tests.zygote import Forked, start
 
-ARRIVED = {"sqlite": "rowid", "postgres": "xmin::text::bigint, version"}
-"""The order in which rows were written: workers take turns, so that transactions are numbered in their order. Of one
-transaction a server does not tell; where there was room, a row stands in it."""
+ARRIVED = {"sqlite": "rowid", "postgres": "xmin::text::bigint, version", "mysql": "created_at, version"}
+"""The order in which rows were written: workers take turns, so that transactions are numbered in their order, and the
+instants at which they wrote are in it. Of one transaction a server does not tell; where there was room, a row stands in
+it."""
 
 DEAD = "SELECT id, reason FROM kernel_dead_letters"
 
@@ -93,7 +95,7 @@ class AuditFleet(Fleet):
         """Whether something has arrived."""
         try:
             return bool(look(self.admin, "SELECT 1 FROM audit_logs LIMIT 1"))
-        except (apsw.SQLError, asyncpg.UndefinedTableError):
+        except (apsw.SQLError, asyncpg.UndefinedTableError, asyncmy.errors.ProgrammingError):
             return False
 
     def assert_all_arrived_once(self, *, dead: bool = False) -> int:
@@ -133,7 +135,7 @@ def run_worker(folder: Path, command: list[str], *, program: str = "app_kernel.a
 
 def read_audit(url: str) -> dict[str, list[tuple[int, str, str]]]:
     """The changes of each entity in the audit log, as they arrived: version, action and user."""
-    order = ARRIVED["sqlite" if url.startswith("sqlite:") else "postgres"]
+    order = ARRIVED[url.partition(":")[0]]
     found: dict[str, list[tuple[int, str, str]]] = {}
     rows = look(
         url,

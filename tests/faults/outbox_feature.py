@@ -13,6 +13,7 @@ from app_kernel.core.events import EntityChanged
 from app_kernel.core.feature import Feature
 from app_kernel.core.outbox import Message
 from app_kernel.core.ports import EntityStore
+from tests.conformance import mysql_place
 
 TOPIC = "admin:test_changes"
 
@@ -31,11 +32,22 @@ async def write_down(db: EntityStore, messages: Sequence[Message]) -> None:
 
 
 def look(url: str, sql: str) -> list[tuple[Any, ...]]:
-    """Rows of a database of either kind, as somebody else sees them."""
+    """Rows of a database of any kind, as somebody else sees them."""
     if url.startswith("sqlite:"):
         with closing(apsw.Connection(url.removeprefix("sqlite:///"))) as connection:
             return list(connection.execute(sql))
+    if url.startswith("mysql:"):
+        return asyncio.run(_look_at_mysql(url, sql))
     return asyncio.run(_look_at_server(url, sql))
+
+
+async def _look_at_mysql(url: str, sql: str) -> list[tuple[Any, ...]]:
+    connection = await mysql_place.connect(url)
+    try:
+        await mysql_place.execute(connection, f"USE {urlsplit(url).path[1:]}")
+        return await mysql_place.execute(connection, sql)
+    finally:
+        await connection.ensure_closed()
 
 
 async def _look_at_server(url: str, sql: str) -> list[tuple[Any, ...]]:
@@ -51,6 +63,13 @@ def make_effects(url: str) -> None:
     """The table in which the rows are numbered as they arrive."""
     if url.startswith("sqlite:"):
         look(url, "CREATE TABLE effects (n INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT, version INTEGER)")
+        return
+    if url.startswith("mysql:"):
+        look(
+            url,
+            "CREATE TABLE effects (n BIGINT AUTO_INCREMENT PRIMARY KEY, entity VARCHAR(191) COLLATE utf8mb4_bin,"
+            " version BIGINT)",
+        )
         return
     look(url, f"CREATE SCHEMA {parse_qs(urlsplit(url).query)['schema'][0]}")
     look(url, "CREATE TABLE effects (n BIGSERIAL PRIMARY KEY, entity TEXT, version BIGINT)")

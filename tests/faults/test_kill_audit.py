@@ -10,7 +10,7 @@ import pytest
 from tests.faults.audit_fleet import AuditFleet
 from tests.faults.durable_redis import durable_redis
 from tests.faults.figures import figure
-from tests.faults.outbox_places import outbox_urls
+from tests.faults.outbox_places import outbox_urls, server_of
 
 CHANGES = figure(short=500, long=48_000)
 """Of which some are bulks, so that there are twice as many events."""
@@ -25,12 +25,12 @@ SECONDS = figure(short=120.0, long=3000.0)
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.acceptance("EV1")
-@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+@pytest.mark.parametrize("backend", ["sqlite", "postgres", "mysql"])
 async def test_every_change_is_audited_once_while_admin_workers_are_killed(
     backend: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """EV1: 3 kills of 2 workers at once; in the long run 100,000 events by 4 processes and 50 kills."""
-    server = request.getfixturevalue("postgres_url") if backend == "postgres" else None
+    server = server_of(backend, request)
 
     def run() -> None:
         chance, began = random.Random(20_261_130), time.monotonic()

@@ -11,7 +11,7 @@ from app_kernel.metering.counting import TOPIC
 from tests.faults.durable_redis import DurableRedis, durable_redis
 from tests.faults.figures import figure
 from tests.faults.metering_fleet import MeteringFleet
-from tests.faults.outbox_places import outbox_urls
+from tests.faults.outbox_places import outbox_urls, server_of
 
 TURNS = figure(short=400, long=66_500)
 """Of each a tenth are transactions with eight calls, and each call moves two metrics."""
@@ -38,12 +38,12 @@ def send_twice(redis: DurableRedis, how: str) -> None:
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.acceptance("EV7")
-@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+@pytest.mark.parametrize("backend", ["sqlite", "postgres", "mysql"])
 async def test_usage_is_exact_while_workers_are_killed_and_messages_come_twice(
     backend: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """EV7: 3 kills of 2 workers; in the long run 200,000 increments by 8 processes and 30 kills."""
-    server = request.getfixturevalue("postgres_url") if backend == "postgres" else None
+    server = server_of(backend, request)
 
     def run() -> str:
         chance, began = random.Random(20_261_132), time.monotonic()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.durable_redis import DurableRedis, durable_redis
-from tests.faults.figures import figure
+from tests.faults.figures import SOAK, figure
 from tests.faults.outbox_fleet import Fleet
-from tests.faults.outbox_places import outbox_urls
+from tests.faults.outbox_places import outbox_urls, server_of
 
 SAVES = figure(short=2000, long=100_000)
 KILLS = figure(short=6, long=50)
@@ -43,12 +43,12 @@ def strike(fleet: Fleet, redis: DurableRedis, kill: int, chance: random.Random) 
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.acceptance("EV1")
-@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+@pytest.mark.parametrize("backend", ["sqlite", "postgres", *(["mysql"] if SOAK else [])])
 async def test_every_change_arrives_once_while_relay_redis_and_receiver_are_killed(
     backend: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """2,000 saves by 4 processes, 6 kills, 2 workers at once; in the long run 100,000 saves and 50 kills."""
-    server = request.getfixturevalue("postgres_url") if backend == "postgres" else None
+    server = server_of(backend, request)
 
     def run() -> None:
         chance = random.Random(20_261_123)
@@ -81,13 +81,13 @@ async def test_every_change_arrives_once_while_relay_redis_and_receiver_are_kill
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.acceptance("EV3")
-@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+@pytest.mark.parametrize("backend", ["sqlite", "postgres", *(["mysql"] if SOAK else [])])
 async def test_a_change_is_saved_if_and_only_if_it_arrives_when_the_whole_service_is_killed(
     backend: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """One service without Redis is killed 5 times between commit and delivery, in the long run 500 times."""
     kills = figure(short=5, long=500)
-    server = request.getfixturevalue("postgres_url") if backend == "postgres" else None
+    server = server_of(backend, request)
 
     def run() -> None:
         chance = random.Random(20_261_124)

@@ -11,6 +11,7 @@ from app_kernel.core.events import SecurityEvent
 from app_kernel.core.ports import EntityStore, Memberships
 from app_kernel.flags.live import LiveFlags, flags_of
 from app_kernel.testing import KernelClient, kernel_client
+from tests.redis_beside import redis_beside
 from tests.small_service import small_app
 
 
@@ -53,7 +54,9 @@ async def serving(
     **settings: Any,
 ) -> AsyncIterator[KernelClient]:
     """A running service on this database."""
-    async with kernel_client(flag_app(events, members, **settings), database=database, frozen_at=frozen) as client:
+    redis = redis_beside(database)
+    app = flag_app(events, members, **redis, **settings)
+    async with kernel_client(app, database=database, frozen_at=frozen, **redis) as client:
         yield client
 
 

@@ -13,6 +13,7 @@ from app_kernel.db import connect
 from app_kernel.flags import create_feature, flag_enabled, list_flags, list_unused_flags, live, set_flag, store, uses
 from app_kernel.testing import kernel_client
 from tests.flags.serving import live_of, serving
+from tests.redis_beside import redis_beside
 from tests.small_service import small_app
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -328,5 +329,6 @@ async def test_the_first_rows_of_a_service_may_be_flags(database):
     async def seed(db: Any) -> None:
         await set_flag(db, "seeded", enabled=True)
 
-    async with kernel_client(small_app(db_seed=seed), database=database) as client:
+    redis = redis_beside(database)
+    async with kernel_client(small_app(db_seed=seed, **redis), database=database, **redis) as client:
         assert await flag_enabled(client.db, "seeded") is True

@@ -20,6 +20,8 @@ from app_kernel.flags import set_flag
 from app_kernel.testing import KernelClient, assert_tenant_isolation, kernel_client
 from app_kernel.webhooks import WebhookEvent, verify_webhook
 from tests.api_keys.serving import fresh_schema
+from tests.conformance.mysql_place import empty_database
+from tests.faults.figures import SOAK
 from tests.live_server import live_server
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "saas"
@@ -52,21 +54,23 @@ def example(**settings: str) -> Iterator[FastAPI]:
 
 @asynccontextmanager
 async def place_of(request: pytest.FixtureRequest, number: int) -> AsyncIterator[tuple[str, str | None]]:
-    """A database of its own, and for PostgreSQL a numbered one of Redis."""
+    """A database of its own, and for one on a server a numbered one of Redis."""
     if request.param == "sqlite":
         yield "sqlite://:memory:", None
         return
-    async with fresh_schema(request.getfixturevalue("postgres_url")) as url:
+    is_mysql = request.param.startswith("mysql")
+    fresh = empty_database() if is_mysql else fresh_schema(request.getfixturevalue("postgres_url"))
+    async with fresh as url:
         yield url, urlsplit(request.getfixturevalue("redis_url"))._replace(path=f"/{number}").geturl()
 
 
-@pytest.fixture(params=["sqlite", "postgres and redis"])
+@pytest.fixture(params=["sqlite", "postgres and redis", "mysql and redis"])
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, str | None]]:
     async with place_of(request, 5) as found:
         yield found
 
 
-@pytest.fixture(params=["sqlite", "postgres and redis"])
+@pytest.fixture(params=["sqlite", "postgres and redis", *(["mysql and redis"] if SOAK else [])])
 async def other_place(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, str | None]]:
     async with place_of(request, 6) as found:
         yield found

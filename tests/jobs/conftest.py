@@ -6,7 +6,7 @@ import pytest
 
 from app_kernel.jobs.queues.backend import Backend
 from tests.conformance.summary import PROPERTY
-from tests.jobs.places import PLACES, JobPlace
+from tests.jobs.places import ALL_PLACES, PLACES, JobPlace
 
 
 @pytest.fixture(params=PLACES)
@@ -14,7 +14,7 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[JobPlace]:
     """A fresh place."""
     if not request.node.get_closest_marker("of_one_place"):
         request.node.user_properties.append((PROPERTY, f"jobs on {request.param}"))
-    async with PLACES[request.param]() as fresh:
+    async with ALL_PLACES[request.param]() as fresh:
         yield fresh
 
 

@@ -13,10 +13,11 @@ from app_kernel import JobRegistry, ServiceConfig, create_service
 from app_kernel.db import create_database
 from app_kernel.jobs import JobClient, get_job_client
 from app_kernel.jobs.queues.backend import Backend
-from app_kernel.jobs.queues.database import DatabaseBackend
+from app_kernel.jobs.queues.database import DatabaseBackend, ensure_tables
 from app_kernel.jobs.queues.redis import RedisBackend
 from app_kernel.redis_wire import create_redis
 from app_kernel.testing import KernelClient, kernel_client
+from tests.conformance.mysql_place import empty_database
 from tests.conformance.postgres_place import empty_schema
 from tools.services import services
 
@@ -41,10 +42,10 @@ class JobPlace:
         redis = create_redis(self.redis_url, "test") if self.redis_url is not None else None
         try:
             kept: Backend = DatabaseBackend(database.statements)
-            await kept.open()
             if redis is not None:
+                await ensure_tables(database.statements)
                 kept = RedisBackend(redis, await database.statements.database_id())
-                await kept.open()
+            await kept.open()
             try:
                 yield kept
             finally:
@@ -111,8 +112,18 @@ async def redis() -> AsyncIterator[JobPlace]:
             yield JobPlace("redis", place.database_url, urls["TEST_REDIS_URL"], settings=place.settings)
 
 
+@asynccontextmanager
+async def mysql() -> AsyncIterator[JobPlace]:
+    """Jobs in Redis, the app database in MySQL or MariaDB, which keeps no jobs itself."""
+    with services("redis") as urls:
+        async with empty_database() as url:
+            yield JobPlace("mysql", url, urls["TEST_REDIS_URL"])
+
+
 PLACES: dict[str, Callable[[], AbstractAsyncContextManager[JobPlace]]] = {
     "sqlite": sqlite,
     "postgres": postgres,
     "redis": redis,
 }
+ALL_PLACES = {**PLACES, "mysql": mysql}
+"""Those too of which the app database makes a difference for jobs on their way to Redis alone."""

@@ -192,7 +192,7 @@ async def test_what_a_terminal_would_act_on_is_not_written(place: JobPlace) -> N
         (("stats", "--redis-url", "nonsense"), "the address of Redis is no Redis URL"),
         (("stats", "--redis-url", "redis://127.0.0.1:x/0"), "the address of Redis its port or host cannot be read"),
         (("stats", "--database-url", "odd://x"), "database_name (DATABASE_PATH): its scheme is none"),
-        (("stats", "--database-url", "mysql://root:hunter2@x/y"), "MySQL is not built"),
+        (("stats", "--database-url", "mysql://root:hunter2@x"), "the database URL names no database"),
         (("stats", "--env-file", "nowhere.env"), "nowhere.env: there is no such file"),
     ],
 )  # fmt: skip

@@ -7,8 +7,10 @@ import pytest
 
 from app_kernel import JobRegistry, get_job_client
 from app_kernel.db import get_db_connection
-from tests.jobs.places import JobPlace
+from tests.jobs.places import ALL_PLACES, JobPlace
 from tests.jobs.waiting import until
+
+pytestmark = pytest.mark.parametrize("place", ALL_PLACES, indirect=True)
 
 registry = JobRegistry()
 

@@ -14,8 +14,9 @@ from app_kernel.core.ports import EntityStore
 from app_kernel.db.database import Database, create_database
 from app_kernel.db.outbox.relay import Receivers, Relay
 from app_kernel.db.outbox.rows import OutboxRows
+from tests.conformance.mysql_place import empty_database
 
-BACKENDS = ("sqlite", "postgres")
+BACKENDS = ("sqlite", "postgres", "mysql")
 ADMIN = "admin:things"
 LOCAL = "test:things"
 
@@ -38,6 +39,10 @@ async def opened_on(backend: str, request: pytest.FixtureRequest) -> AsyncIterat
     """An app and an admin database of a backend, empty."""
     if backend == "sqlite":
         async with opened() as databases:
+            yield databases
+        return
+    if backend == "mysql":
+        async with empty_database() as app, empty_database() as admin, opened(app, admin) as databases:
             yield databases
         return
     server = request.getfixturevalue("postgres_url")

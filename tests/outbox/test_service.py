@@ -22,6 +22,7 @@ from app_kernel.core.tables import Table
 from app_kernel.db import create_database
 from app_kernel.redis_wire import create_redis
 from app_kernel.testing import KernelClient, kernel_client
+from tests.conformance.mysql_place import empty_database
 from tests.outbox.carrying import until
 from tests.small_service import SECRET, features_without_admin_database
 
@@ -101,16 +102,19 @@ async def assert_diary_is(client: KernelClient, expected: dict[str, list[str]]) 
         assert len(found[id]) == len(actions)
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "sqlite with redis", "postgres with redis"])
+@pytest.mark.parametrize("backend", ["sqlite", "sqlite with redis", "postgres with redis", "mysql with redis"])
 @pytest.mark.acceptance("EV1")
 async def test_every_change_has_one_effect_in_order(
     backend: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     redis_url = request.getfixturevalue("redis_url") if "redis" in backend else None
-    url = f"sqlite:///{tmp_path / 'app.db'}"
-    if "postgres" in backend:
-        url = f"{request.getfixturevalue('postgres_url')}?schema=outbox_{os.getpid()}"
-    async with service(tmp_path, url, redis_url, diary()) as client:
+    async with AsyncExitStack() as stack:
+        url = f"sqlite:///{tmp_path / 'app.db'}"
+        if "postgres" in backend:
+            url = f"{request.getfixturevalue('postgres_url')}?schema=outbox_{os.getpid()}"
+        elif "mysql" in backend:
+            url = await stack.enter_async_context(empty_database())
+        client = await stack.enter_async_context(service(tmp_path, url, redis_url, diary()))
         turns = asyncio.Semaphore(4)
 
         async def live_in_turn(number: int) -> dict[str, list[str]]:

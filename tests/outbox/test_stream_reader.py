@@ -112,14 +112,25 @@ async def test_several_workers_keep_the_order_of_each_key(
         assert counts == {}, "a sink failed"
 
 
+WAITS = {
+    "postgres": "SELECT [pid] FROM [pg_locks] WHERE [locktype] = 'advisory' AND NOT [granted]",
+    "mysql": (
+        "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+        " AND info LIKE 'INSERT INTO _kernel_relay_%'"
+    ),
+}
+"""A row when a worker waits for its turn, where workers take turns by a lock of ours."""
+
+
 @pytest.mark.acceptance("EV1")
+@pytest.mark.parametrize("backend", WAITS)
 async def test_no_worker_takes_entries_while_another_is_between_looking_and_taking(
-    request: pytest.FixtureRequest, redis: Any
+    backend: str, request: pytest.FixtureRequest, redis: Any
 ) -> None:
     """One has seen that nothing is unfinished; would the other now take an entry, the first would take the next."""
     looked, go_on, took, write = (asyncio.Event() for _ in range(4))
 
-    async with opened_on("postgres", request) as (admin, _):
+    async with opened_on(backend, request) as (admin, _):
         sink = WritingSink()
         first, second = (stream_reader.StreamReader(redis, admin, ADMIN, sink, consumer=name) for name in "ab")
         look, take = first._take_over, second._take
@@ -137,8 +148,7 @@ async def test_no_worker_takes_entries_while_another_is_between_looking_and_taki
             return found
 
         async def second_waits_or_took() -> bool:
-            sql = "SELECT [pid] FROM [pg_locks] WHERE [locktype] = 'advisory' AND NOT [granted]"
-            return took.is_set() or bool(await admin.connection().privileged.execute(sql))
+            return took.is_set() or bool(await admin.connection().privileged.execute(WAITS[backend]))
 
         first._take_over, second._take = look_and_wait, take_and_wait  # type: ignore[method-assign]
         await redis.xgroup_create(ADMIN, GROUP, id="0", mkstream=True)

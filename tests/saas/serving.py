@@ -36,6 +36,8 @@ from app_kernel.core.ports import EntityStore
 from app_kernel.db import get_db_connection
 from app_kernel.saas import add_member
 from app_kernel.testing import KernelClient, kernel_client
+from tests.conformance.mysql_place import emptied_database
+from tests.redis_beside import redis_beside
 
 SECRET = "secret-of-the-workspace-tests-0123456789abcdef"
 ACCEPT = "https://app.example/join"
@@ -168,7 +170,9 @@ async def serving(
     database: str = "sqlite://:memory:", *, frozen_at: datetime | None = None, **settings: Any
 ) -> AsyncIterator[Service]:
     events: list[SecurityEvent] = []
-    async with kernel_client(make_app(events, **settings), frozen_at=frozen_at, database=database) as client:
+    redis = redis_beside(database)
+    app = make_app(events, **redis, **settings)
+    async with kernel_client(app, frozen_at=frozen_at, database=database, **redis) as client:
         yield Service(client, events)
 
 
@@ -176,10 +180,14 @@ async def serving(
 async def fresh_database(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[str]:
     """The URL of an empty database of the kind that the fixture's parameter names.
 
-    On PostgreSQL all tests share one schema, emptied after each of them: making 30 tables takes a second each time.
+    On a server all tests share one schema, emptied after each of them: making 30 tables takes a second each time.
     """
     if request.param == "sqlite":
         yield f"sqlite:///{folder / 'app.db'}"
+        return
+    if request.param == "mysql":
+        async with emptied_database(KEPT) as url:
+            yield url
         return
     url, schema = request.getfixturevalue("postgres_schema")
     try:

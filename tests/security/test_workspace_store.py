@@ -223,6 +223,7 @@ ATTACKS: dict[str, list[Attack]] = {
 """What each verb does with the id of somebody else's row."""
 NO_ROWS = {
     "database": "is compared by identity",
+    "backend": "says what kind of database it is",
     "after_commit": "calls back",
     "ensure_fields": "the schema is everybody's",
     "ensure_index": "the schema is everybody's",

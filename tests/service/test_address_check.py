@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from app_kernel import ServiceConfig
+from app_kernel.service.address_check import find_admin_problems
 from app_kernel.service.preflight import find_problems
 from tests.small_service import SECRET
 
 CANARY = "hunter2-canary"
 SHOP = {"database_type": "postgres", "database_name": "shop"}
+STORE = {"database_type": "mysql", "database_name": "store"}
 LOGIN = {"database_user": "me", "database_password": CANARY}
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -26,14 +28,26 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"database_port": 5433}, "database_port (DATABASE_PORT): is for a server"),
     ({"database_user": "me"}, "database_user (DATABASE_USER): is for a server"),
     ({"database_password": CANARY}, "database_password (DATABASE_PASSWORD): is for a server"),
-    ({"database_type": "mysql", "database_name": "shop"}, "database_type (DATABASE_TYPE): MySQL is not built"),
-    ({"database_name": f"mariadb://me:{CANARY}@db/app"}, "database_name (DATABASE_PATH): MySQL is not built"),
+    ({"database_type": "mysql"}, "database_name (DATABASE_PATH): missing"),
+    ({**STORE, **LOGIN, "database_name": "a/b"}, "database_name (DATABASE_PATH): the database's name has a slash"),
+    ({**STORE, **LOGIN, "database_name": "a" * 65}, "database_name (DATABASE_PATH): the database's name is longer"),
+    ({**STORE, **LOGIN, "database_host": f"me:{CANARY}@db"}, "database_host (DATABASE_HOST): is neither a host name"),
+    ({**STORE, "database_password": CANARY}, "database_password (DATABASE_PASSWORD): is set without database_user"),
+    ({"database_name": f"mariadb://me:{CANARY}@db"}, "database_name (DATABASE_PATH): the database URL names no"),
+    ({"database_name": f"mysql://me:{CANARY}@db/app?schema=x"}, "database_name (DATABASE_PATH): unknown option schema"),
     ({"database_name": f"postgres://me:{CANARY}@db:notaport/app"}, "database_name (DATABASE_PATH): "),
     ({"database_name": f"postgres://me:{CANARY}@db:5432"}, "database_name (DATABASE_PATH): "),
     ({"database_name": f"postgres://me:{CANARY}@db/app?pool_size=none"}, "database_name (DATABASE_PATH): "),
     ({"database_name": f"postgres://me:{CANARY}@db/app?colour=red"}, "database_name (DATABASE_PATH): "),
     ({"admin_db_url": "admin.db"}, "admin_db_url (ADMIN_DB_URL): its scheme is none that app_kernel knows"),
-    ({"admin_db_url": f"mysql://me:{CANARY}@db/app"}, "admin_db_url (ADMIN_DB_URL): MySQL is not built"),
+    ({"admin_db_url": f"mysql://me:{CANARY}@db:x/app"}, "admin_db_url (ADMIN_DB_URL): "),
+    (
+        {
+            "database_name": f"mysql://me:{CANARY}@db/app",
+            "admin_db_url": f"mariadb://me:{CANARY}@db:3306/app?pool_size=2",
+        },
+        "ADMIN_DB_URL): is the app database itself",
+    ),
     ({"admin_db_url": f"postgres://me:{CANARY}@db:x/app"}, "admin_db_url (ADMIN_DB_URL): "),
     ({"admin_db_url": f"sqlite:///{__file__}/a.db"}, "admin_db_url (ADMIN_DB_URL): a part of its path is a file"),
     ({"database_name": "one.db", "admin_db_url": "sqlite:///./one.db"}, "ADMIN_DB_URL): is the app database itself"),
@@ -61,6 +75,12 @@ RIGHT: list[dict[str, Any]] = [
     SHOP,
     {**SHOP, **LOGIN, "database_host": "db.internal", "database_port": 6000, "database_pool_size": 5},
     {**SHOP, "database_host": "10.0.0.7"},
+    STORE,
+    {**STORE, **LOGIN, "database_host": "db.internal", "database_port": 6000, "database_pool_size": 5},
+    {**STORE, "database_host": "/run/mysqld/mysqld.sock"},
+    {"database_name": f"mysql://me:{CANARY}@db/app", "database_pool_size": 5},
+    {"database_name": "mariadb://db/app", "admin_db_url": "mariadb://db/app_admin?create=true"},
+    {"database_name": "mysql://db/app", "admin_db_url": "postgres://db/app"},
     {**SHOP, "database_host": "::1"},
     {"database_name": f"postgres://me:{CANARY}@db:5432/app", "database_pool_size": 5},
     {"database_name": "postgresql://db/app", "database_host": "not-looked-at"},
@@ -115,6 +135,11 @@ def test_a_good_address_is_accepted(settings: dict[str, Any]) -> None:
             "database_name (DATABASE_PATH): the package asyncpg is not installed; pip install 'app-kernel[postgres]'",
         ),
         (
+            STORE,
+            "asyncmy",
+            "database_name (DATABASE_PATH): the package asyncmy is not installed; pip install 'app-kernel[mysql]'",
+        ),
+        (
             {"admin_db_url": "postgres://db/app"},
             "asyncpg",
             "admin_db_url (ADMIN_DB_URL): the package asyncpg is not installed; pip install 'app-kernel[postgres]'",
@@ -128,11 +153,19 @@ def test_a_driver_that_is_missing_is_one_line_that_says_what_to_install(
     assert problems_of(settings) == [problem]
 
 
+def test_an_admin_database_whose_name_would_be_too_long_asks_for_one_of_its_own() -> None:
+    config = ServiceConfig(jwt_secret=SECRET, **{**STORE, "database_name": "a" * 60})
+    (problem,) = find_admin_problems(config)
+    assert problem.startswith("admin_db_url (ADMIN_DB_URL): is not set, and the one beside the app database cannot be")
+    assert problem.endswith("longer than 64 characters.")
+    assert find_admin_problems(config.with_values(admin_db_url="mysql://db/admin")) == []
+
+
 @pytest.mark.acceptance("OP7")
 def test_all_wrong_addresses_are_in_one_list() -> None:
-    wrong = {"database_type": "mysql", "database_name": "x", "admin_db_url": "x", "redis_url": "x"}
+    wrong = {"database_type": "mysql", "database_name": "x/y", "admin_db_url": "x", "redis_url": "x"}
     assert [problem.partition(" ")[0] for problem in problems_of(wrong)] == [
-        "database_type",
+        "database_name",
         "admin_db_url",
         "redis_url",
     ]

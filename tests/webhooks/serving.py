@@ -15,6 +15,7 @@ from app_kernel.testing import KernelClient, kernel_client
 from app_kernel.webhooks import sending, store
 from app_kernel.webhooks.attempts import Answer
 from app_kernel.webhooks.sending import Order
+from tests.redis_beside import redis_beside
 
 SECRET = "secret-of-the-webhook-tests-0123456789abcdef"
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -125,6 +126,7 @@ async def serving(
     events: list[Any] = []
     workspaces, receivers = Workspaces(), Receivers()
     monkeypatch.setattr(sending, "send", receivers.send)
+    redis_url = redis_url or redis_beside(database).get("redis_url")
     if redis_url is not None:
         settings["redis_url"] = redis_url
     app = make_app(workspaces if with_workspaces else None, events, routers, **settings)

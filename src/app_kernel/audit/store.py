@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app_kernel.audit.tables import AUDIT_LOGS, FIELDS
+from app_kernel.audit.tables import AUDIT_LOGS, FIELDS, LENGTHS
 from app_kernel.core.ports import EntityStore
+from app_kernel.core.sql_words import MYSQL, insert_once, remove_some
 
 Row = dict[str, Any]
 
@@ -17,12 +18,8 @@ PRUNED_AT_ONCE = 1000
 COLUMNS = ("id", *FIELDS)
 _NAMES = ", ".join(f"[{name}]" for name in (*COLUMNS, "created_at", "_version"))
 _INSERT = f"INSERT INTO [{AUDIT_LOGS}] ({_NAMES}) VALUES "  # noqa: S608 - names of this module
+_CUT = {COLUMNS.index(name): LENGTHS[name] for name in ("user_id", "workspace_id")}
 _MARKS = f"({', '.join('?' * (len(COLUMNS) + 1))}, 1)"
-_ONCE = " ON CONFLICT ([id]) DO NOTHING"
-_PRUNE = (
-    f"DELETE FROM [{AUDIT_LOGS}] WHERE [id] IN (SELECT [id] FROM [{AUDIT_LOGS}]"  # noqa: S608 - as above
-    " WHERE [app] = ? AND [timestamp] < ? ORDER BY [timestamp] LIMIT ?) RETURNING [id]"
-)
 
 
 async def insert_entries(db: EntityStore, entries: Iterable[Sequence[Any]], written_at: str) -> None:
@@ -30,7 +27,7 @@ async def insert_entries(db: EntityStore, entries: Iterable[Sequence[Any]], writ
     params: list[Any] = []
     rows = size = 0
     for values in entries:
-        params.extend(values)
+        params.extend(_that_fit(values) if db.backend == MYSQL else values)
         params.append(written_at)
         rows += 1
         size += sum(len(value) for value in values if type(value) is str)
@@ -41,13 +38,22 @@ async def insert_entries(db: EntityStore, entries: Iterable[Sequence[Any]], writ
         await _insert(db, rows, params)
 
 
+def _that_fit(values: Sequence[Any]) -> Sequence[Any]:
+    """The values with users and workspaces that MySQL takes: an entry is not lost for an id that no user can have."""
+    if all(values[at] is None or len(values[at]) <= length for at, length in _CUT.items()):
+        return values
+    return [value[: _CUT[at]] if at in _CUT and value is not None else value for at, value in enumerate(values)]
+
+
 async def _insert(db: EntityStore, rows: int, params: Sequence[Any]) -> None:
-    await db.privileged.execute(_INSERT + ", ".join([_MARKS] * rows) + _ONCE, params)
+    once = insert_once(db.backend, AUDIT_LOGS, "id")
+    await db.privileged.execute(_INSERT + ", ".join([_MARKS] * rows) + once, params)
 
 
 async def remove_before(db: EntityStore, app: str, before: str) -> int:
     """Removes some of an app's entries from before an instant; how many. 0 once there are no more."""
-    return len(await db.privileged.execute(_PRUNE, (app, before, PRUNED_AT_ONCE)))
+    old = "[app] = ? AND [timestamp] < ?"
+    return await remove_some(db.privileged, AUDIT_LOGS, old, (app, before), PRUNED_AT_ONCE, order_by="timestamp")
 
 
 async def find_entries(

@@ -27,6 +27,13 @@ FIELDS: dict[str, type] = {
     "timestamp": str,
 }
 
+LENGTHS = {
+    "app": 191, "entity": 191, "entity_id": 191, "user_id": 255, "workspace_id": 255, "request_id": 191,
+    "timestamp": 32,
+}  # fmt: skip
+"""What MySQL is told of fields in indexes. Who makes entries keeps to them, but for a user or a workspace that only an
+application knows, as it may write what it likes into rows of its own."""
+
 TABLES = (
     Table(
         AUDIT_LOGS,
@@ -40,5 +47,6 @@ TABLES = (
             Index(("app", "workspace_id", "timestamp")),
             Index(("app", "request_id", "timestamp")),
         ),
+        lengths=LENGTHS,
     ),
 )

@@ -1,4 +1,4 @@
-"""The `app-kernel` command: accounts, jobs and the outbox from a terminal, under the same settings as the service.
+"""The `app-kernel` command: accounts, jobs, the outbox, the database: from a terminal, under the service's settings.
 
 It ends with 0, with 1 when what was asked for is refused, and with 2 for a wrong command or wrong settings; errors are
 one line on standard error, and a password is printed only when it was made here.
@@ -10,8 +10,10 @@ from importlib.metadata import version as installed_version
 
 import typer
 
+from app_kernel.cli import transfer as _transfer  # noqa: F401 - its commands belong to `db`
 from app_kernel.cli.accounts import users
 from app_kernel.cli.audit import audit
+from app_kernel.cli.databases import db
 from app_kernel.cli.jobs import jobs
 from app_kernel.cli.outbox import outbox
 from app_kernel.cli.stats import show_stats
@@ -22,6 +24,7 @@ app.add_typer(users, name="users")
 app.add_typer(outbox, name="outbox")
 app.add_typer(jobs, name="jobs")
 app.add_typer(audit, name="audit")
+app.add_typer(db, name="db")
 app.command("stats")(show_stats)
 
 __all__ = ["app", "main"]

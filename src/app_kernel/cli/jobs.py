@@ -17,12 +17,13 @@ from app_kernel.cli.running import (
     run_in_database,
     settings,
 )
+from app_kernel.core.database_urls import MYSQL_SCHEMES, backend_of
 from app_kernel.core.errors import InvalidJob
 from app_kernel.core.jobs import JobView, Status
 from app_kernel.core.ports import Database
-from app_kernel.jobs import JobClient, open_client, raised
+from app_kernel.jobs import NEEDS_REDIS, JobClient, open_client, raised
 from app_kernel.redis_wire import create_redis
-from app_kernel.service.address_check import find_redis_problems
+from app_kernel.service.address_check import find_redis_problems, labelled
 
 R = TypeVar("R")
 
@@ -153,6 +154,8 @@ def _run(
     redis_at = redis_url or config.redis_url
     if redis_at is not None and (problems := list(find_redis_problems(redis_at))):
         fail(f"the address of Redis {'; '.join(problems)}", WRONG_USE)
+    if redis_at is None and backend_of(config.database_url) in MYSQL_SCHEMES:
+        fail(labelled(NEEDS_REDIS), WRONG_USE)
 
     async def with_client(database: Database) -> R:
         redis = create_redis(redis_at, "cli") if redis_at is not None else None

@@ -13,6 +13,7 @@ from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import InvalidDatabaseUrl, KernelError
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import Database, EntityStore
+from app_kernel.core.tables import Table
 from app_kernel.db import create_database
 from app_kernel.features import FEATURES
 from app_kernel.service.address_check import find_database_problems, labelled
@@ -112,6 +113,12 @@ def _kernel_of(config: ServiceConfig) -> Kernel:
     if problems:
         fail("; ".join(map(labelled, problems)), WRONG_USE)
     return make_kernel(settled, features)
+
+
+def declared_tables(config: ServiceConfig, *, admin: bool = False) -> list[Table]:
+    """What the features that the environment asks for declare, in the app database or in the admin database."""
+    features = _kernel_of(config).features
+    return [table for feature in features for table in (feature.admin_tables if admin else feature.tables)]
 
 
 def place(config: ServiceConfig) -> str:

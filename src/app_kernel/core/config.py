@@ -18,8 +18,15 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from app_kernel.core.database_urls import POSTGRES_SCHEMES, admin_url_beside, backend_of, option_of, with_option
-from app_kernel.core.database_urls import postgres_url as make_postgres_url
+from app_kernel.core.database_urls import (
+    SERVER_SCHEMES,
+    admin_url_beside,
+    backend_of,
+    mysql_url,
+    option_of,
+    postgres_url,
+    with_option,
+)
 from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.feature_settings import FeatureSettings
 
@@ -140,26 +147,27 @@ class ServiceConfig(FeatureSettings):
     database_name: str | None = Field(
         default=None,
         repr=False,
-        description="A SQLite path (`./data/app.db` if unset), the name of a PostgreSQL database, or a database URL.",
+        description="A SQLite path (`./data/app.db` if unset), the name of a database on a server, or a database URL.",
         json_schema_extra=_env("DATABASE_PATH"),
     )
     database_type: Literal["sqlite", "postgres", "mysql"] = Field(
-        default="sqlite", description="What `database_name` names if it is no URL; mysql is not in this version."
+        default="sqlite", description="What `database_name` names if it is no URL; `mysql` is MariaDB too."
     )
     database_host: str = Field(
         default="localhost",
         min_length=1,
         max_length=255,
-        description="Host of the PostgreSQL server, or the directory of its Unix socket.",
+        description="Host of the database server, the directory of PostgreSQL's Unix socket, or the socket of MySQL.",
     )
-    database_port: Annotated[int, Field(gt=0, lt=65536)] = Field(
-        default=5432, description="Port of the PostgreSQL server."
+    database_port: Annotated[int, Field(gt=0, lt=65536)] | None = Field(
+        default=None, description="Port of the database server: 5432 for PostgreSQL and 3306 for MySQL if unset."
     )
-    database_user: str | None = Field(default=None, min_length=1, description="Who signs in to the PostgreSQL server.")
+    database_user: str | None = Field(default=None, min_length=1, description="Who signs in to the database server.")
     database_password: str | None = Field(default=None, repr=False, description="The password of `database_user`.")
     database_pool_size: Annotated[int, Field(gt=0, le=1000)] | None = Field(
         default=None,
-        description="PostgreSQL only: most connections of one process for requests; a URL's own `?pool_size=` wins.",
+        description="PostgreSQL and MySQL: most connections of one process for requests; a URL's own `?pool_size=` "
+        "wins.",
     )
     database_synchronous: Literal["FULL", "NORMAL"] = Field(
         default="FULL",
@@ -170,7 +178,8 @@ class ServiceConfig(FeatureSettings):
         default=None,
         repr=False,
         description="The database of audit and metering. If unset: `app_admin.db` beside a SQLite file `app.db`, the "
-        "schema `kernel_admin` of a PostgreSQL database; and none at all while no feature needs one.",
+        "schema `kernel_admin` of a PostgreSQL database, the database `shop_admin` beside `shop` of MySQL; and none at "
+        "all while no feature needs one.",
     )
     redis_url: str | None = Field(
         default=None,
@@ -301,17 +310,16 @@ class ServiceConfig(FeatureSettings):
             url = name
         elif self.database_type == "sqlite":
             url = f"sqlite:///{quote(name, safe='/:')}"
-        elif self.database_type == "postgres":
-            url = make_postgres_url(
+        else:
+            server_url = postgres_url if self.database_type == "postgres" else mysql_url
+            url = server_url(
                 host=self.database_host,
                 port=self.database_port,
                 name=self.database_name or "",
                 user=self.database_user,
                 password=self.database_password,
             )
-        else:
-            return name
-        if self.database_pool_size is None or backend_of(url) not in POSTGRES_SCHEMES or option_of(url, "pool_size"):
+        if self.database_pool_size is None or backend_of(url) not in SERVER_SCHEMES or option_of(url, "pool_size"):
             return url
         return with_option(url, "pool_size", str(self.database_pool_size))
 

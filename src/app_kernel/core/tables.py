@@ -22,5 +22,8 @@ class Table:
     name: str
     fields: Mapping[str, type]
     indexes: tuple[Index, ...] = ()
+    lengths: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    """Most characters of fields of text that an index has, where it must be known: the keys of an index of MySQL have
+    3,072 bytes, and a field has at most 255 characters in one that says nothing. Longer text is refused there."""
     history: bool = field(default=False, kw_only=True)
     """Whether every change is kept in `{name}_history`."""

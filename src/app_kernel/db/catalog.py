@@ -1,19 +1,30 @@
 """How the schema is read: the statements that ask the catalog and the database, and what their rows mean."""
 
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
 
 from app_kernel.db.dialects.base import Dialect
+from app_kernel.db.dialects.mysql_catalog import MySqlQueries
 from app_kernel.db.dialects.postgres_catalog import PostgresQueries
 from app_kernel.db.dialects.queries import Queries
 from app_kernel.db.dialects.sqlite_catalog import SqliteQueries
-from app_kernel.db.drivers.base import Session, Statement, Work
+from app_kernel.db.drivers.base import Row, Statement, Work
 from app_kernel.db.kinds import Kind
 from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Column, EntityTable
 
 T = TypeVar("T")
 
+_QUERIES: dict[str, type[Queries]] = {"sqlite": SqliteQueries, "postgres": PostgresQueries, "mysql": MySqlQueries}
 
-async def read_work(session: Session, work: Work[T]) -> T:
+
+class Reads(Protocol):
+    """What runs a reading statement: a session, or a snapshot."""
+
+    async def fetch(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        """The rows of one reading statement."""
+
+
+async def read_work(session: Reads, work: Work[T]) -> T:
     """The result of work that only reads, run statement by statement, in no transaction of its own."""
     try:
         statement: Statement = next(work)
@@ -26,7 +37,7 @@ async def read_work(session: Session, work: Work[T]) -> T:
 
 def queries_for(dialect: Dialect) -> Queries:
     """The catalog's statements for a dialect."""
-    return PostgresQueries(dialect) if dialect.name == "postgres" else SqliteQueries(dialect)
+    return _QUERIES[dialect.name](dialect)
 
 
 def load_table(queries: Queries, dialect: Dialect, name: str) -> Work[EntityTable]:
@@ -37,6 +48,12 @@ def load_table(queries: Queries, dialect: Dialect, name: str) -> Work[EntityTabl
         return EntityTable(name, 0, {})
     kinds = {field: (Kind(kind), bool(adopted)) for field, kind, adopted in remembered}
     is_history = _base(name) != name
+    told = {row[0]: dialect.told_kind(row[1]) for row in columns}
+    if dialect.tells_kinds:
+        # What a column says of itself was said in the statement that made it; the catalog may not have come so far.
+        kinds |= {
+            field: (kind or kinds[field][0], kind is None) for field, kind in told.items() if kind or field in kinds
+        }
     made_here = not kinds.get("id", (Kind.STR, True))[1]
     ids = yield queries.find_id(name)
     history = [] if is_history else (yield queries.list_columns(name + HISTORY_SUFFIX))
@@ -57,8 +74,15 @@ def load_table(queries: Queries, dialect: Dialect, name: str) -> Work[EntityTabl
         assigns_id=bool(assigns_id),
         keeps_history=keeps_history,
         history_lacks=frozenset(column[0] for column in columns) - kept if keeps_history else frozenset(),
+        history_differs=_differing(dialect, told, history),
         refusal=None if is_history else _refusal(name, bool(has_id), bool(unique_id)),
     )
+
+
+def _differing(dialect: Dialect, told: dict[str, Kind | None], history: list[Row]) -> dict[str, Kind]:
+    """Columns that have another kind in the history, where a change of both was broken off between them."""
+    kinds = {row[0]: dialect.told_kind(row[1]) for row in history}
+    return {field: kind for field, kind in kinds.items() if kind is not None and told.get(field) not in (None, kind)}
 
 
 def _base(name: str) -> str:

@@ -11,6 +11,7 @@ from app_kernel.core.tables import Table
 from app_kernel.db.drivers.base import Driver
 from app_kernel.db.statements import DriverStatements
 from app_kernel.db.store import Store
+from app_kernel.db.transfer.marks import refuse_transfer
 from app_kernel.db.url import make_driver
 
 PING_SECONDS = 2.0
@@ -49,8 +50,16 @@ class Database:
         return self._store
 
     async def open(self) -> None:
-        """Connects; creates a SQLite file and its directory where they are missing. Raises Unavailable."""
+        """Connects; creates a SQLite file and its directory where they are missing. Raises Unavailable.
+
+        TransferUnderWay is one of its kinds: the database is half filled by a copy or a restore.
+        """
         await self._driver.open()
+        try:
+            await refuse_transfer(self._driver)
+        except BaseException:
+            await self._driver.close()
+            raise
 
     async def close(self) -> None:
         """Finishes the work under way and disconnects."""

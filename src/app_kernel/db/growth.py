@@ -51,6 +51,9 @@ class Growth:
         elif (yield from self._adopt(table)):
             table = yield from load_table(self._queries, self._dialect, name)
             changed = True
+        if table.history_differs:
+            yield from self._mend_history(table)
+            changed = True
         # No field changes what is known of another one, so the table is not read again for each.
         fresh = self._fresh(table, kinds)
         if fresh:
@@ -95,20 +98,23 @@ class Growth:
         yield (self._dialect.create_table(name, declared), ())
         yield self._queries.remember(name, {"id": Kind.STR, **fresh}, adopted=False)
         if name not in self._without_history:
-            owned = _types(self._dialect, OWNED_FIELDS)
-            yield from self._create_history(name, {"id": self._dialect.id_type, **declared, **owned})
+            columns = {"id": self._dialect.id_type, **declared, **self._dialect.owned_types}
+            yield from self._create_history(name, columns)
 
     def _create_history(self, name: str, columns: Mapping[str, str]) -> Work[None]:
         """The history's table; raises UnsupportedTable when another table has its name."""
         rows = yield self._queries.list_columns(name + HISTORY_SUFFIX)
-        have = {row[0] for row in rows}
-        if not have:
+        if rows:
+            self._check_history(name, columns, rows)
+        else:
             yield (self._dialect.create_history(name, columns), ())
-            return
+
+    def _check_history(self, name: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
+        """Refuses a table that has a history's name in another shape; raises UnsupportedTable."""
         natural = self._dialect.natural_kind
         # An older table of the same name may have left it, whose columns would alter what is copied into them.
         alters = any(row[0] in columns and natural(row[1]) is not natural(columns[row[0]]) for row in rows)
-        if alters or not have >= {"id", "_version", *HISTORY_FIELDS}:
+        if alters or not {row[0] for row in rows} >= {"id", "_version", *HISTORY_FIELDS}:
             raise UnsupportedTable(
                 f"The table {name + HISTORY_SUFFIX!r} exists in another shape,"
                 f" but the history of {name!r} needs that name; rename it."
@@ -122,17 +128,35 @@ class Growth:
         have = {row[0] for row in history}
         if not missing and not table.history_lacks and (table.keeps_history or not wants_history):
             return False
-        lacking = {field: self._dialect.types[OWNED_FIELDS[field]] for field in missing}
+        lacking = {field: self._dialect.owned_types[field] for field in missing}
+        declared = {column.name: column.declared for column in table.columns.values() if column.physical}
+        declared |= lacking
+        if wants_history and history:
+            # Before anything is changed, because not every database takes that back.
+            self._check_history(table.name, declared, history)
         yield from self._add_columns(table.name, lacking)
         if not wants_history:
             return True
-        declared = {column.name: column.declared for column in table.columns.values() if column.physical}
-        declared |= lacking
         yield from self._create_history(table.name, declared)
         if have:
             rest = {field: declared[field] for field in declared if field not in have}
             yield from self._add_columns(table.name + HISTORY_SUFFIX, rest)
         return True
+
+    def _mend_history(self, table: EntityTable) -> Work[None]:
+        """Goes on where a change of kinds was broken off between a table and its history."""
+        history = table.name + HISTORY_SUFFIX
+        yield from self._lock_to_retype(table)
+        for field, old in table.history_differs.items():
+            new = table.columns[field].kind
+            declared = self._dialect.column_type(new, adopted=table.adopted)
+            yield from self._dialect.retype_column(history, field, old, new, declared)
+
+    def _lock_to_retype(self, table: EntityTable) -> Work[None]:
+        names = [table.name, table.name + HISTORY_SUFFIX] if table.keeps_history else [table.name]
+        lock = self._dialect.lock_to_retype(names)
+        if lock is not None:
+            yield (lock, ())
 
     def _fresh(self, table: EntityTable, kinds: Kinds) -> dict[str, Kind]:
         """The fields that the table does not know; raises InvalidName and SchemaLimit."""
@@ -217,27 +241,30 @@ class Growth:
                 f"[{column.name}] of {table.name!r} holds text, by which in_workspace() tells whose a row is, and not"
                 f" {kind}; save it as text."
             )
-        new = merged(column.kind, kind, value)
-        if (column.kind, new) == (Kind.INT, Kind.FLOAT):
-            for name in tables:
-                found = yield self._queries.find_beyond(name, column.name, EXACT_FLOAT)
-                new = Kind.VARIANT if found else new
+        wider = merged(column.kind, kind, value)
+        new = yield from self._wider(column, wider, tables)
         if new is Kind.VARIANT:
             _log.warning(
                 "mixed_kinds",
                 extra={"entity": table.name, "field": column.name, "kinds": [str(column.kind), str(kind)]},
             )
+        yield from self._lock_to_retype(table)
         for name in tables:
             indexes = yield self._queries.list_indexes_on(name, column.name)
             for index in indexes:
-                yield (f"DROP INDEX {self._dialect.quote(index[0])}", ())
+                yield (self._dialect.drop_index(index[0], name), ())
             declared = self._dialect.column_type(new, adopted=table.adopted)
-            yield from self._dialect.retype_column(name, column.name, column.kind, new, declared)
+            yield from self._dialect.retype_column(name, column.name, column.kind, new, declared, through=wider)
             for index in indexes:
                 yield (index[1], ())
         yield self._queries.remember(table.name, {column.name: new}, adopted=False)
         return new
 
-
-def _types(dialect: Dialect, kinds: Mapping[str, Kind]) -> dict[str, str]:
-    return {name: dialect.types[kind] for name, kind in kinds.items()}
+    def _wider(self, column: Column, new: Kind, tables: Sequence[str]) -> Work[Kind]:
+        """The kind that a column gets, where `new` may have no room for a number that is in it already."""
+        limits = {(Kind.INT, Kind.FLOAT): EXACT_FLOAT, (Kind.BIGINT, Kind.DECIMAL): self._dialect.decimal_room}
+        limit = limits.get((column.kind, new))
+        for name in tables if limit is not None else ():
+            if (yield self._queries.find_beyond(name, column.name, limit or 0)):
+                return Kind.VARIANT
+        return new

@@ -1,7 +1,7 @@
 """Indexes: how each is called, whether it is there, and how it is made."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app_kernel.core.errors import InvalidQuery
 from app_kernel.core.tables import Index
@@ -18,10 +18,10 @@ class Indexes:
         self._dialect = session.dialect
         self._queries = queries
 
-    async def ensure(self, table: str, index: Index) -> None:
-        """Makes an index of a table, unless there is one."""
+    async def ensure(self, table: str, index: Index, lengths: Mapping[str, int] | None = None) -> None:
+        """Makes an index of a table, unless there is one; `lengths` are those of `Table`."""
         if await self.missing(table, index) is not None:
-            await self._session.define(lambda: self._ensure(table, index))
+            await self._session.define(lambda: self._ensure(table, index, lengths or {}))
 
     async def missing(self, table: str, index: Index) -> str | None:
         """What to call the index that is to be made; None when there is such a one, whole and of this table."""
@@ -46,13 +46,13 @@ class Indexes:
             raise InvalidQuery(f"The names of an index over [{listed}] of {table!r} are taken by other objects.")
         return free
 
-    def _ensure(self, table: str, index: Index) -> Work[None]:
+    def _ensure(self, table: str, index: Index, lengths: Mapping[str, int]) -> Work[None]:
         name = yield from self._find_missing(table, index)
         if name is None:
             return
         if (yield self._queries.describe_index(name)):
-            yield (f"DROP INDEX {self._dialect.quote(name)}", ())
-        yield (self._dialect.create_index(name, table, index.fields, unique=index.unique), ())
+            yield (self._dialect.drop_index(name, table), ())
+        yield from self._dialect.make_index(name, table, index.fields, unique=index.unique, lengths=lengths)
 
     def _drop_failed(self, table: str, name: str) -> Work[None]:
         lock = self._dialect.lock_against_definitions(table)
@@ -60,7 +60,7 @@ class Indexes:
             yield (lock, ())
         rows = yield self._queries.describe_index(name)
         if rows and rows[0][0] == table and not rows[0][2]:
-            yield (f"DROP INDEX {self._dialect.quote(name)}", ())
+            yield (self._dialect.drop_index(name, table), ())
 
 
 def index_name(table_name: str, index: Index) -> str:

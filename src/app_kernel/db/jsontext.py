@@ -29,7 +29,11 @@ def dump_plain(value: Any) -> str:
     PostgreSQL keeps the digits of a number inside jsonb, not its spelling: of 1e17 it makes 100000000000000000, an
     integer; 100000000000000000.0 stays a float.
     """
-    text = dump(value)
+    return plain(dump(value))
+
+
+def plain(text: str) -> str:
+    """Text of `dump` as `dump_plain` makes it of the same value."""
     return _PIECES.sub(_plain_number, text) if _ODD_NUMBER.search(text) else text
 
 

@@ -13,6 +13,7 @@ from app_kernel.core.errors import (
 )
 from app_kernel.db.bulk import Batch, delete_batch, save_batch
 from app_kernel.db.counting import check_adds, increment_unit
+from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.drivers.base import Transaction
 from app_kernel.db.errors import SchemaFact, SchemaStale
 from app_kernel.db.kinds import Kind
@@ -147,7 +148,7 @@ class ManyWrites(Writes):
             key = read_id(id, table.id_kind) if table.exists else None
             if key is None:
                 return None
-            if missing_kinds(table, {field: by}) is not None:
+            if missing_kinds(self._session.dialect, table, {field: by}) is not None:
                 sql = self._session.dialect.select_by_id(table, include_deleted=False)
                 if not await self._session.fetch(sql, table.bound((key,)), observed=True):
                     return None
@@ -169,9 +170,10 @@ class ManyWrites(Writes):
         call: Callable[..., Any],
     ) -> EntityTable:
         """The table with everything that these entities need; makes what is missing."""
+        dialect = self._session.dialect
         table = await self._table(name)
         for _ in range(_WIDENINGS):
-            needs = await _aside(lambda: _needs_of(table, givens, call), len(givens))  # noqa: B023 - awaited at once
+            needs = await _aside(lambda: _needs_of(dialect, table, givens, call), len(givens))  # noqa: B023 - awaited at once
             if needs is None:
                 return table
             for index, entity in enumerate(entities):
@@ -189,13 +191,13 @@ class _Refused(Exception):
 
 
 def _needs_of(
-    table: EntityTable, givens: Sequence[Mapping[str, Any]], call: Callable[..., Any]
+    dialect: Dialect, table: EntityTable, givens: Sequence[Mapping[str, Any]], call: Callable[..., Any]
 ) -> dict[str, tuple[Kind, Any]] | None:
     """What the table lacks for all of these, as `missing_kinds` tells for one."""
     needs: dict[str, tuple[Kind, Any]] = {}
     is_lacking = False
     for index, given in enumerate(givens):
-        lacking = call(index, missing_kinds, table, given)
+        lacking = call(index, missing_kinds, dialect, table, given)
         is_lacking = is_lacking or lacking is not None
         for field, need in (lacking or {}).items():
             known = needs.get(field)

@@ -134,7 +134,7 @@ class Schema:
         if any(not known.has(name) for name in (*kinds, "id", *OWNED_FIELDS)):
             await self.ensure(table.name, kinds)
         for index in table.indexes:
-            await self.indexes.ensure(table.name, index)
+            await self.indexes.ensure(table.name, index, table.lengths)
 
     async def analyze(self, name: str, rows: int) -> None:
         """Has the database look at a table that so many rows were just written to, unless it knows it already."""
@@ -187,7 +187,7 @@ class Schema:
         return query is not None and bool(await self._session.fetch(*query))
 
     def _is_ready(self, table: EntityTable) -> bool:
-        if table.history_lacks or not all(table.has(field) for field in OWNED_FIELDS):
+        if table.history_lacks or table.history_differs or not all(table.has(field) for field in OWNED_FIELDS):
             return False
         return table.keeps_history or not self.wants_history(table)
 

@@ -58,6 +58,11 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
         return self._driver
 
     @property
+    def backend(self) -> str:
+        """sqlite, postgres or mysql, which is MariaDB too."""
+        return self._dialect.name
+
+    @property
     def privileged(self) -> "Store":
         """The same database with the kernel's own tables open to it; for the kernel's features only.
 
@@ -119,7 +124,7 @@ class Store(HistoryVerbs, ReadVerbs, ManyVerbs, SaveVerbs, DefinitionVerbs, Enti
         else:
             with span("transaction", "client") as made:
                 if made is not None:
-                    made.set_attributes(database_attributes(self._dialect.name, "transaction"))
+                    made.set_attributes(database_attributes(self._dialect, "transaction"))
                 async with open_transaction(self._driver, self._outside.schema.everybodys, self._recorders, limit):
                     yield self
 

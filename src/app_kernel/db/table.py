@@ -72,6 +72,8 @@ class EntityTable:
     """Whether the database assigns the id (INTEGER PRIMARY KEY)."""
     history_lacks: frozenset[str] = frozenset()
     """Columns that the history does not have yet, such as those of an ALTER TABLE of the application's."""
+    history_differs: Mapping[str, Kind] = field(default_factory=dict)
+    """The kind in the history of those columns that have another one there."""
     refusal: str | None = None
     """Why the store cannot work with this table; None when it can."""
     statements: dict[Any, Any] = field(default_factory=dict)
@@ -113,6 +115,7 @@ class EntityTable:
             self.ready,
             self.assigns_id,
             self.history_lacks,
+            self.history_differs,
             refusal,
             self.inside_statements,
             self.names,

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from app_kernel.core.context import find_context
 from app_kernel.core.tracing import span
+from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.models import model_class, model_of
 
 VERBS = (
@@ -18,7 +19,7 @@ CALL_THEMSELVES = frozenset({"get_entity", "get_entities", "save_entity"})
 NAMELESS = frozenset({"execute", "send_messages"})
 """Their argument is no entity; of a statement nothing is told, as it may hold values."""
 SYSTEMS = {"postgres": "postgresql"}
-"""OpenTelemetry's name of a database where it is not ours."""
+"""OpenTelemetry's name of a database where it is not ours; MariaDB, which speaks MySQL here, has one of its own."""
 
 C = TypeVar("C", bound=type)
 
@@ -30,9 +31,10 @@ def traced(store: C) -> C:
     return store
 
 
-def database_attributes(dialect_name: str, operation: str) -> dict[str, Any]:
+def database_attributes(dialect: Dialect, operation: str) -> dict[str, Any]:
     """What a span of the store says, by OpenTelemetry's conventions for databases."""
-    return {"db.system.name": SYSTEMS.get(dialect_name, dialect_name), "db.operation.name": operation}
+    system = "mariadb" if getattr(dialect, "is_mariadb", False) else SYSTEMS.get(dialect.name, dialect.name)
+    return {"db.system.name": system, "db.operation.name": operation}
 
 
 def _with_span(verb: str, function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -54,7 +56,7 @@ def _with_span(verb: str, function: Callable[..., Coroutine[Any, Any, Any]]) -> 
         given = args[0] if args else kwargs.get("name")
         if verb in CALL_THEMSELVES and type(given) is not str:
             return await function(self, *args, **kwargs)
-        attributes = database_attributes(self._dialect.name, verb)
+        attributes = database_attributes(self._dialect, verb)
         entity = None if verb in NAMELESS else _entity(given)
         if entity is not None:
             attributes["db.collection.name"] = entity

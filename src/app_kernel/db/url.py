@@ -3,25 +3,30 @@
 import importlib
 from urllib.parse import parse_qsl, unquote
 
+from app_kernel.core.database_urls import MYSQL_SCHEMES, POSTGRES_SCHEMES, backend_of
 from app_kernel.core.errors import InvalidDatabaseUrl
 from app_kernel.db.drivers.base import Driver
+from app_kernel.db.drivers.mysql_options import parse_mysql_url
 from app_kernel.db.drivers.postgres_options import parse_postgres_url
+from app_kernel.db.drivers.server_options import ServerOptions
 from app_kernel.db.drivers.sqlite import SqliteDriver
 
 SYNCHRONOUS = ("FULL", "NORMAL")
 _PREFIX = "sqlite://"
+_PACKAGES = {"postgres": ("PostgreSQL", "asyncpg"), "mysql": ("MySQL", "asyncmy")}
+"""By the name of a driver's module, which is also the name of the extra: what it is for, and what it needs."""
 
 
 def make_driver(url: str, *, synchronous: str = "FULL") -> Driver:
     """The driver for a URL; raises InvalidDatabaseUrl, which never repeats the URL, for it may hold a password."""
-    scheme = url.partition("://")[0].lower()
-    if scheme in ("postgres", "postgresql"):
-        return _make_postgres(url)
-    if scheme in ("mysql", "mariadb"):
-        raise InvalidDatabaseUrl(f"{scheme} is not built in this version; use sqlite:///path or postgres://.")
+    backend = backend_of(url)
+    if backend in POSTGRES_SCHEMES:
+        return _load("postgres", "PostgresDriver", parse_postgres_url(url))
+    if backend in MYSQL_SCHEMES:
+        return _load("mysql", "MySqlDriver", parse_mysql_url(url))
     if not url.lower().startswith(_PREFIX):
         raise InvalidDatabaseUrl(
-            "this is no database URL; use sqlite:///path or postgres://user:password@host/database."
+            "this is no database URL; use sqlite:///path, postgres://user:password@host/database or mysql:// likewise."
         )
     path, options = split_sqlite(url)
     chosen = options.pop("synchronous", synchronous).upper()
@@ -43,14 +48,16 @@ def split_sqlite(url: str) -> tuple[str, dict[str, str]]:
     return rest[1:], dict(parse_qsl(query))
 
 
-def _make_postgres(url: str) -> Driver:
-    """Loads the driver only now, because asyncpg is an extra and costs every other user time at start."""
-    options = parse_postgres_url(url)
+def _load(module_name: str, driver_name: str, options: ServerOptions) -> Driver:
+    """Loads the driver only now, because its package is an extra and costs every other user time at start."""
+    product, package = _PACKAGES[module_name]
     try:
-        module = importlib.import_module("app_kernel.db.drivers.postgres")
+        module = importlib.import_module(f"app_kernel.db.drivers.{module_name}")
     except ModuleNotFoundError as exc:
-        if exc.name != "asyncpg":
+        if exc.name is None or exc.name.partition(".")[0] != package:
             raise
-        raise InvalidDatabaseUrl("PostgreSQL needs the package asyncpg: pip install app-kernel[postgres]") from exc
-    driver: Driver = module.PostgresDriver(options)
+        raise InvalidDatabaseUrl(
+            f"{product} needs the package {package}: pip install app-kernel[{module_name}]"
+        ) from exc
+    driver: Driver = getattr(module, driver_name)(options)
     return driver

@@ -13,9 +13,10 @@ from app_kernel.core.errors import (
 )
 from app_kernel.core.outbox import Message
 from app_kernel.db.at_once import save_at_once
+from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.drivers.base import ANY_GENERATION, Session, Unit
 from app_kernel.db.errors import SchemaFact, SchemaStale
-from app_kernel.db.kinds import Kind, as_kind, kind_of, merged
+from app_kernel.db.kinds import Kind, as_kind, merged
 from app_kernel.db.names import check_field_name, check_id, read_id
 from app_kernel.db.origin import Origin
 from app_kernel.db.outgoing import Outgoing
@@ -51,7 +52,7 @@ class Writes:
 
         async def attempt() -> dict[str, Any]:
             table = await self._table(name)
-            needs = missing_kinds(table, given)
+            needs = missing_kinds(dialect, table, given)
             if needs is not None:
                 if entity.get("id") is not None:
                     check_id(entity["id"], table.id_kind)
@@ -114,7 +115,7 @@ class Writes:
 
         async def attempt() -> dict[str, Any]:
             table = await self._table(name)
-            needs = missing_kinds(table, given)
+            needs = missing_kinds(dialect, table, given)
             if needs is not None:
                 await self._schema.ensure(name, needs)
                 table = await self._table(name)
@@ -241,7 +242,7 @@ def check_entity(entity: Any) -> dict[str, Any]:
     return given
 
 
-def missing_kinds(table: EntityTable, given: Mapping[str, Any]) -> dict[str, tuple[Kind, Any]] | None:
+def missing_kinds(dialect: Dialect, table: EntityTable, given: Mapping[str, Any]) -> dict[str, tuple[Kind, Any]] | None:
     """What the table lacks for these values, as field to kind and value; None when it lacks nothing.
 
     Every value is checked on the way; raises UnsupportedValue.
@@ -256,7 +257,7 @@ def missing_kinds(table: EntityTable, given: Mapping[str, Any]) -> dict[str, tup
             if column is None:
                 needs[field] = (Kind.UNKNOWN, None)
             continue
-        kind = kind_of(field, value)
+        kind = dialect.kind_of(field, value)
         fits = column is not None and column.physical and merged(column.kind, kind, value) is column.kind
         if column is None or not (fits or column.generated):
             needs[field] = (kind, value)

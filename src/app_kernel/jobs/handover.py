@@ -17,6 +17,7 @@ from app_kernel.core.errors import Unavailable
 from app_kernel.core.jobs import FINISHED, JOB_TOPIC
 from app_kernel.core.outbox import Message
 from app_kernel.core.ports import Lease, Statements
+from app_kernel.core.sql_words import insert_once
 from app_kernel.jobs.queues.backend import reason_of
 from app_kernel.jobs.queues.redis import RedisBackend
 from app_kernel.jobs.records import NewJob
@@ -27,7 +28,8 @@ PAGE = 500
 PAGE_SECONDS = 0.2
 """Between two pages: a long queue is looked through at leisure."""
 
-_KEEP = "INSERT INTO [kernel_job_handovers] ([id], [body], [sent_at]) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_TABLE = "kernel_job_handovers"
+_KEEP = "INSERT INTO [kernel_job_handovers] ([id], [body], [sent_at]) VALUES (?, ?, ?)"
 _PAGE_AFTER = "SELECT [seq], [id] FROM [kernel_job_handovers] WHERE [seq] > ? ORDER BY [seq] LIMIT ?"
 _BODY = "SELECT [body] FROM [kernel_job_handovers] WHERE [id] = ?"
 _FORGET = "DELETE FROM [kernel_job_handovers] WHERE [id] = ?"
@@ -47,11 +49,12 @@ async def hand_over(statements: Statements, backend: RedisBackend, messages: Seq
     When the transaction fails after all, the messages come again, and Redis knows the jobs by their ids.
     """
     jobs = [NewJob(**{**message.body, "handed": True}) for message in messages]
+    keeping = _KEEP + insert_once(statements.backend, _TABLE, "id")
 
     def keep() -> Generator[tuple[str, Sequence[Any]], Any, None]:
         now = clock.epoch()
         for job in jobs:
-            yield _KEEP, (job.id, orjson.dumps(asdict(job)).decode(), now)
+            yield keeping, (job.id, orjson.dumps(asdict(job)).decode(), now)
 
     await statements.write(keep)
     enqueued = await backend.enqueue(jobs)

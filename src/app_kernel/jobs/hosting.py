@@ -17,7 +17,7 @@ from app_kernel.core.ports import EntityStore, Outbox, Statements
 from app_kernel.jobs.client import JobClient
 from app_kernel.jobs.handover import Handovers, hand_over, message_of
 from app_kernel.jobs.queues.backend import Backend
-from app_kernel.jobs.queues.database import DatabaseBackend
+from app_kernel.jobs.queues.database import DatabaseBackend, ensure_tables
 from app_kernel.jobs.queues.redis import RedisBackend
 from app_kernel.jobs.records import NewJob
 from app_kernel.jobs.registry import collect_tasks, is_queue_name
@@ -62,13 +62,12 @@ class ServiceJobs(JobClient):
         """Jobs can be enqueued inside the block; nobody runs them."""
         kernel = self._kernel
         statements = kernel.db.statements
-        kept = DatabaseBackend(statements, place=_place(kernel.config.database_url))
-        await kept.open()
-        backend: Backend = kept
+        backend: Backend = DatabaseBackend(statements, place=_place(kernel.config.database_url))
         if kernel.redis is not None:
+            await ensure_tables(statements)
             backend = RedisBackend(kernel.redis, await statements.database_id())
             self._handovers = Handovers(statements, backend)
-            await backend.open()
+        await backend.open()
         self.attach(backend)
         try:
             yield backend
@@ -193,10 +192,13 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
 @asynccontextmanager
 async def open_client(statements: Statements, redis: Any) -> AsyncIterator[JobClient]:
     """The jobs of a database, or of Redis for it, without a service: for commands and scripts. It knows no task."""
-    kept = DatabaseBackend(statements)
-    await kept.open()
     client = JobClient({})
-    backend: Backend = kept if redis is None else RedisBackend(redis, await statements.database_id())
+    backend: Backend = DatabaseBackend(statements)
+    if redis is None:
+        await backend.open()
+    else:
+        await ensure_tables(statements)
+        backend = RedisBackend(redis, await statements.database_id())
     client.attach(backend)
     try:
         yield client

@@ -34,7 +34,7 @@ from app_kernel.jobs.hosting import queues_of
 from app_kernel.jobs.registry import collect_tasks, own_tasks
 from app_kernel.logs import configure_logging, get_logger
 from app_kernel.service.address_check import find_address_problems
-from app_kernel.service.create import compose, make_kernel
+from app_kernel.service.create import compose, find_queue_problems, make_kernel
 from app_kernel.service.headless import done_or_ended, opened_kernel, probes_of
 from app_kernel.service.naming import find_name
 from app_kernel.service.preflight import UNNAMED, complete
@@ -155,6 +155,7 @@ def kernel_of(app: str | None, tasks: Sequence[str], name: str | None = None) ->
     problems = [*config.problems, *find_address_problems(config)]
     settled = complete(config, config.name or name)
     features, more = compose(FEATURES, settled, (), own)
+    problems += find_queue_problems(features, settled)
     if problems or more:
         raise ConfigurationError([*problems, *more])
     if not own:

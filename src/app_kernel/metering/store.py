@@ -9,6 +9,7 @@ from typing import Any
 
 from app_kernel.core import clock
 from app_kernel.core.ports import EntityStore
+from app_kernel.core.sql_words import MYSQL, added, insert_once, remove_some, upsert
 from app_kernel.metering.counters import LARGEST, MEMBER_ENDPOINT, SHORT_LIVED, Counter, Subject, Sums, counter_id
 from app_kernel.metering.periods import GRAINS, Periods
 from app_kernel.metering.tables import RESERVED, USAGE
@@ -26,21 +27,24 @@ _FIELDS = (
 _ROW = f"({'?, ' * (len(_FIELDS) - 1)}1)"
 
 
-def _grown(table: str, field: str) -> str:
-    old, new = f"[{table}].[{field}]", f"excluded.[{field}]"
+def _grown(backend: str, field: str) -> str:
+    old, new = f"[{USAGE}].[{field}]", added(backend, field)
     return f"[{field}] = CASE WHEN {old} > {LARGEST} - {new} THEN {LARGEST} ELSE {old} + {new} END"
 
 
 _ADD = f"INSERT INTO [{USAGE}] ({', '.join(f'[{field}]' for field in _FIELDS)}) VALUES "  # noqa: S608 - names only
-_TO_WHAT_IS_THERE = (
-    f" ON CONFLICT ([id]) DO UPDATE SET {_grown(USAGE, 'amount')}, {_grown(USAGE, 'reserved')},"
-    f" [updated_at] = excluded.[updated_at], [_version] = [{USAGE}].[_version] + 1"
+_FIRST = (
+    f"INSERT INTO [{RESERVED}] ([id], [app], [workspace_id], [user_id], [period], [metric], [amount], [created_at],"  # noqa: S608 - names and marks only
+    f" [updated_at], [_version]) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
 )
 _RESERVE = (
-    f"INSERT INTO [{RESERVED}] ([id], [app], [workspace_id], [user_id], [period], [metric], [amount], [created_at],"  # noqa: S608 - names and marks only
-    f" [updated_at], [_version]) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT ([id]) DO UPDATE"
+    f"{_FIRST} ON CONFLICT ([id]) DO UPDATE"
     f" SET [amount] = [{RESERVED}].[amount] + excluded.[amount], [updated_at] = excluded.[updated_at],"
     f" [_version] = [{RESERVED}].[_version] + 1 WHERE [{RESERVED}].[amount] <= ? RETURNING [amount]"
+)
+_HOLD = f"SELECT [amount] FROM [{RESERVED}] WHERE [id] = ? FOR UPDATE"  # noqa: S608 - as above
+_RESERVE_HELD = (
+    f"UPDATE [{RESERVED}] SET [amount] = [amount] + ?, [updated_at] = ?, [_version] = [_version] + 1 WHERE [id] = ?"  # noqa: S608 - as above
 )
 
 
@@ -53,12 +57,18 @@ async def add_sums(db: EntityStore, sums: Sums) -> None:
         params: list[Any] = []
         for id, counter, (amount, reserved) in part:
             params += (id, *counter, min(amount, LARGEST), min(reserved, LARGEST), now, now)
-        await db.privileged.execute(_statement(len(part)), params)
+        await db.privileged.execute(_statement(db.backend, len(part)), params)
 
 
 @cache
-def _statement(rows: int) -> str:
-    return f"{_ADD}{', '.join([_ROW] * rows)}{_TO_WHAT_IS_THERE}"
+def _statement(backend: str, rows: int) -> str:
+    changes = (
+        _grown(backend, "amount"),
+        _grown(backend, "reserved"),
+        f"[updated_at] = {added(backend, 'updated_at')}",
+        f"[_version] = [{USAGE}].[_version] + 1",
+    )
+    return f"{_ADD}{', '.join([_ROW] * rows)}{upsert(backend, 'id', changes)}"
 
 
 def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -107,8 +117,18 @@ async def reserve_amount(db: EntityStore, counter: Counter, amount: int, availab
         return False
     now = clock.timestamp()
     app, _, workspace_id, user_id, period, metric, _ = counter
-    params = (counter_id(counter), app, workspace_id, user_id, period, metric, amount, now, now, available - amount)
-    return bool(await db.privileged.execute(_RESERVE, params))
+    id, largest = counter_id(counter), available - amount
+    row = (id, app, workspace_id, user_id, period, metric)
+    if db.backend != MYSQL:
+        return bool(await db.privileged.execute(_RESERVE, (*row, amount, now, now, largest)))
+    async with db.transaction():
+        # Whoever made the row or found it there holds it until the transaction ends, so what it has stays.
+        await db.privileged.execute(_FIRST + insert_once(MYSQL, RESERVED, "id"), (*row, 0, now, now))
+        held = await db.privileged.execute(_HOLD, (id,))
+        is_enough = bool(held[0][0] <= largest)
+        if is_enough:
+            await db.privileged.execute(_RESERVE_HELD, (amount, now, id))
+    return is_enough
 
 
 async def get_reserved(db: EntityStore, counter: Counter) -> int:
@@ -150,12 +170,9 @@ async def prune_reserved(db: EntityStore, app: str, oldest: str) -> int:
 async def _prune(db: EntityStore, table: str, clause: str, params: list[Any], oldest: str) -> int:
     removed = 0
     for length in GRAINS.values():
-        rows = await db.privileged.execute(
-            f"DELETE FROM [{table}] WHERE [id] IN (SELECT [id] FROM [{table}] WHERE {clause} AND [period] < ?"  # noqa: S608 - names and marks only
-            " AND LENGTH([period]) = ? LIMIT ?) RETURNING [id]",
-            [*params, oldest[:length], length, PRUNED_AT_ONCE],
-        )
-        removed += len(rows)
+        ended = f"{clause} AND [period] < ? AND LENGTH([period]) = ?"
+        old = (*params, oldest[:length], length)
+        removed += await remove_some(db.privileged, table, ended, old, PRUNED_AT_ONCE)
     return removed
 
 

@@ -27,6 +27,7 @@ ADMIN_TABLES = (
             # Finds what is to be removed; the other one is read whole for that, every ten minutes in each process.
             Index(("app", "scope", "period")),
         ),
+        lengths={"app": 191, "scope": 32, "user_id": 191, "workspace_id": 191, "period": 32},
     ),
 )
 TABLES = (
@@ -34,5 +35,6 @@ TABLES = (
         RESERVED,
         {"app": str, "workspace_id": str, "user_id": str, "period": str, "metric": str, "amount": int},
         (Index(("app", "period")),),
+        lengths={"app": 191, "period": 32},
     ),
 )

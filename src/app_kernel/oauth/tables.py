@@ -24,6 +24,8 @@ TABLES = (
             Index(("provider", "issuer", "subject"), unique=True),
             Index(("user_id", "provider"), unique=True),
         ),
+        # A subject has 255 characters at most (OpenID Connect Core, 2).
+        lengths={"provider": 64, "issuer": 400, "subject": 255},
     ),
     # One-time codes, and the states that were used: what makes both single use is that a hash is there once.
     Table(

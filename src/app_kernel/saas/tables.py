@@ -39,6 +39,7 @@ TABLES = (
             Index(("invited_by",)),
             Index(("expires_at",)),
         ),
+        lengths={"workspace_id": 191, "email": 320},
     ),
     Table(CHOICES, {"workspace_id": str}),
     Table(TURNS, {"turn": str}),

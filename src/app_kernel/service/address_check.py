@@ -8,11 +8,15 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from app_kernel.core.config import ServiceConfig, environment_name
-from app_kernel.core.database_urls import POSTGRES_SCHEMES, backend_of
+from app_kernel.core.database_urls import MYSQL_PORT, MYSQL_SCHEMES, POSTGRES_PORT, POSTGRES_SCHEMES, backend_of
 from app_kernel.core.errors import InvalidDatabaseUrl
 from app_kernel.db import create_database
 
-NOT_BUILT_SCHEMES = {"mysql": "MySQL", "mariadb": "MySQL"}
+DRIVERS = {
+    **dict.fromkeys(POSTGRES_SCHEMES, ("asyncpg", "postgres")),
+    **dict.fromkeys(MYSQL_SCHEMES, ("asyncmy", "mysql")),
+}
+"""The package that each kind of server needs, and the extra that brings it."""
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 REDIS_OPTIONS = frozenset(
     {
@@ -69,8 +73,6 @@ def find_address_problems(config: ServiceConfig) -> list[str]:
 def find_database_problems(config: ServiceConfig) -> list[str]:
     """What keeps the app database from being opened, as far as its settings say."""
     if not config.names_url:
-        if config.database_type in NOT_BUILT_SCHEMES:
-            return [f"{label_of('database_type')}: {_not_built(config.database_type)}"]
         problems = [f"{label_of(field_name)}: {problem}" for field_name, problem in _part_problems(config)]
         if problems:
             return problems
@@ -80,8 +82,11 @@ def find_database_problems(config: ServiceConfig) -> list[str]:
 def find_admin_problems(config: ServiceConfig) -> list[str]:
     """What keeps the admin database from being opened, as far as its settings say."""
     label, url = label_of("admin_db_url"), config.resolved_admin_db_url
+    if config.admin_db_url is None:
+        beside = "is not set, and the one beside the app database cannot be used"
+        return [f"{label}: {beside}: {problem}" for problem in _url_problems(url)]
     problems = [f"{label}: {problem}" for problem in _url_problems(url)]
-    if problems or config.admin_db_url is None or find_database_problems(config):
+    if problems or find_database_problems(config):
         return problems
     if _place(url) == _place(config.database_url):
         problems.append(f"{label}: is the app database itself; leave it out, and one beside that is used")
@@ -92,10 +97,10 @@ def _part_problems(config: ServiceConfig) -> Iterator[tuple[str, str]]:
     if config.database_type == "sqlite":
         for field_name in ("database_host", "database_port", "database_user", "database_password"):
             if field_name in config.model_fields_set:
-                yield field_name, "is for a server, and database_type (DATABASE_TYPE) is sqlite; set it to postgres"
+                yield field_name, "is for a server, and database_type (DATABASE_TYPE) is sqlite; set it to the server's"
         return
     if config.database_name is None or not config.database_name.strip():
-        yield "database_name", "missing; give the name of the PostgreSQL database, or set DATABASE_URL"
+        yield "database_name", "missing; give the name of the database on the server, or set DATABASE_URL"
     elif "\0" in config.database_name:
         yield "database_name", "has a NUL in it"
     if not config.database_host.startswith("/") and _host(config.database_host) is None:
@@ -104,19 +109,18 @@ def _part_problems(config: ServiceConfig) -> Iterator[tuple[str, str]]:
         yield "database_password", "is set without database_user (DATABASE_USER)"
 
 
-def _not_built(backend: str) -> str:
-    return f"{NOT_BUILT_SCHEMES[backend]} is not built in this version of app_kernel; use sqlite or postgres"
-
-
 def _url_problems(url: str) -> Iterator[str]:
     """What is wrong with a database URL; it is never repeated, for it may hold a password."""
     backend = backend_of(url)
-    if backend in NOT_BUILT_SCHEMES:
-        yield _not_built(backend)
-    elif backend in POSTGRES_SCHEMES and find_spec("asyncpg") is None:
-        yield "the package asyncpg is not installed; pip install 'app-kernel[postgres]'"
-    elif backend != "sqlite" and backend not in POSTGRES_SCHEMES:
-        yield "its scheme is none that app_kernel knows; use sqlite:///path or postgres://user:password@host/name"
+    if backend != "sqlite" and backend not in DRIVERS:
+        yield (
+            "its scheme is none that app_kernel knows; use sqlite:///path, postgres://user:password@host/name or "
+            "mysql:// likewise"
+        )
+        return
+    package, extra = DRIVERS.get(backend, (None, None))
+    if package is not None and find_spec(package) is None:
+        yield f"the package {package} is not installed; pip install 'app-kernel[{extra}]'"
     else:
         yield from _driver_problems(url, backend)
 
@@ -147,8 +151,10 @@ def _place(url: str) -> object:
         return object() if path in ("", "/", ":memory:", "/:memory:") else str(Path(path[1:]).resolve())
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
-    host, port = parts.hostname or options.get("host"), parts.port or int(options.get("port", "5432"))
-    return host, port, parts.path, options.get("schema")
+    postgres = backend_of(url) in POSTGRES_SCHEMES
+    host = options.get("unix_socket") or parts.hostname or options.get("host")
+    port = parts.port or int(options.get("port", POSTGRES_PORT if postgres else MYSQL_PORT))
+    return postgres, host, port, unquote(parts.path), options.get("schema")
 
 
 def _path_problem(file: Path) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from app_kernel.core.config import ServiceConfig
+from app_kernel.core.database_urls import MYSQL_SCHEMES, backend_of
 from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.feature import Feature, FeatureFactory, FeatureRouter
 from app_kernel.core.kernel import Kernel, needs_admin_database
@@ -17,7 +18,7 @@ from app_kernel.core.secret_settings import secret_values
 from app_kernel.db import create_database
 from app_kernel.features import FEATURES
 from app_kernel.health import app_checks
-from app_kernel.jobs import APP_FEATURE, collect_tasks
+from app_kernel.jobs import APP_FEATURE, NEEDS_REDIS, collect_tasks
 from app_kernel.logs import configure_logging
 from app_kernel.redis_wire import create_redis
 from app_kernel.service.address_check import find_admin_problems, find_database_problems, labelled
@@ -65,6 +66,7 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     problems += [*find_problems(given), *_argument_problems(api_prefix)]
     settled = complete(given, settled_name)
     chosen, more = compose(FEATURES if features is None else features, settled, health_checks, tasks)
+    problems += find_queue_problems(chosen, settled)
     # A feature that could not be made is missing for the reason that is told already.
     more = more or [*_router_problems(routers, chosen)]
     if problems or more:
@@ -177,6 +179,12 @@ def compose(
     return chosen, problems
 
 
+def find_queue_problems(features: Iterable[Feature], config: ServiceConfig) -> list[str]:
+    """What keeps jobs from having a place; for what runs or takes them, which commands of a terminal do not."""
+    needs_redis = backend_of(config.database_url) in MYSQL_SCHEMES and _has_jobs(features)
+    return [NEEDS_REDIS] if needs_redis and config.redis_url is None else []
+
+
 def _feature_problems(features: Sequence[Feature]) -> Iterator[str]:
     for name, count in Counter(feature.name for feature in features).items():
         if count > 1:
@@ -192,9 +200,13 @@ def _feature_problems(features: Sequence[Feature]) -> Iterator[str]:
     if authenticators and not any(feature.name == "actor" for feature in features):
         yield f"features: {authenticators[0]} needs the feature actor, without which nobody is ever signed in"
     works = [feature.name for feature in features if feature.tasks]
-    if works and not any(feature.name == "jobs" for feature in features):
+    if works and not _has_jobs(features):
         yield f"features: {works[-1]} has tasks, which need the feature jobs; `features=` replaces the list"
     yield from _port_problems(features)
+
+
+def _has_jobs(features: Iterable[Feature]) -> bool:
+    return any(feature.name == "jobs" for feature in features)
 
 
 def _port_problems(features: Sequence[Feature]) -> Iterator[str]:

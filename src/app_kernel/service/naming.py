@@ -4,14 +4,12 @@ from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import StoreError
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import Database
+from app_kernel.core.sql_words import added, upsert
 from app_kernel.db import create_database
 from app_kernel.logs import get_logger
 
 _FIND = "SELECT [value] FROM [kernel_relay] WHERE [name] = 'service'"
-_KEEP = (
-    "INSERT INTO [kernel_relay] ([name], [value]) VALUES ('service', ?)"
-    " ON CONFLICT ([name]) DO UPDATE SET [value] = excluded.[value]"
-)
+_KEEP = "INSERT INTO [kernel_relay] ([name], [value]) VALUES ('service', ?)"
 
 _log = get_logger("app_kernel.naming")
 
@@ -22,7 +20,9 @@ async def keep_name(kernel: Kernel) -> None:
         before = await _name_in(kernel.db)
         if before == kernel.name:
             return
-        await kernel.db.statements.run(_KEEP, (kernel.name,))
+        backend = kernel.db.statements.backend
+        there = upsert(backend, "name", [f"[value] = {added(backend, 'value')}"])
+        await kernel.db.statements.run(_KEEP + there, (kernel.name,))
     except StoreError as exc:
         # A read-only database is a way to run a service.
         _log.warning("service_name_not_kept", reason=type(exc).__name__)

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from app_kernel.core.ports import EntityStore
+from app_kernel.core.sql_words import MYSQL, added, remove_some, upsert
 from app_kernel.stats.figures import Figures
 from app_kernel.stats.tables import FIGURES, TABLE
 
@@ -22,28 +23,15 @@ _SUMMED = ("requests", "errors", "client_errors", "seconds")
 _SLOWEST = FIGURES[4:8]
 _INSERT = f"INSERT INTO [{TABLE}] ({', '.join(f'[{column}]' for column in _COLUMNS)}) VALUES "  # noqa: S608 - fixed
 _ROW = f"({', '.join('?' * len(_COLUMNS))})"
-# The update locks the row until the end of the transaction, on every database, so what it gives back is what the next
-# statement may replace. In the order of the ids, so that two who write do not wait for each other.
-_ADD = (
-    " ON CONFLICT ([id]) DO UPDATE SET "
-    + ", ".join(f"[{column}] = [{TABLE}].[{column}] + excluded.[{column}]" for column in _SUMMED)
-    + f" RETURNING [id], {', '.join(f'[{column}]' for column in FIGURES)}"
-)
-_REPLACE = " ON CONFLICT ([id]) DO UPDATE SET " + ", ".join(
-    f"[{column}] = excluded.[{column}]" for column in (*_SLOWEST, "buckets")
-)
-_REMOVE = (
-    f"DELETE FROM [{TABLE}] WHERE [id] IN"  # noqa: S608 - fixed
-    f" (SELECT [id] FROM [{TABLE}] WHERE [app] = ? AND [hour] < ? ORDER BY [hour] LIMIT ?)"
-)
+_SEEN = f"[id], {', '.join(f'[{column}]' for column in FIGURES)}"
 
 
-async def add_figures(db: EntityStore, added: Mapping[Key, Figures]) -> None:
+async def add_figures(db: EntityStore, more: Mapping[Key, Figures]) -> None:
     """Adds figures to those that are stored; inside the open transaction of a sink, and safe beside others of its
     kind."""
-    rows = iter(sorted((_id_of(key), key, figures) for key, figures in added.items()))
+    rows = iter(sorted((_id_of(key), key, figures) for key, figures in more.items()))
     while part := list(islice(rows, _AT_ONCE)):
-        known = await _write(db, _ADD, [(id, *key, *_without_histogram(figures)) for id, key, figures in part])
+        known = await _add(db, [(id, *key, *_without_histogram(figures)) for id, key, figures in part])
         stored = {str(row[0]): Figures.from_values([row[at] for at in range(1, len(FIGURES) + 1)]) for row in known}
         merged = []
         for id, key, figures in part:
@@ -52,12 +40,12 @@ async def add_figures(db: EntityStore, added: Mapping[Key, Figures]) -> None:
             for bucket, count in figures.buckets.items():
                 whole.buckets[bucket] = whole.buckets.get(bucket, 0) + count
             merged.append((id, *key, *whole.to_values()))
-        await _write(db, _REPLACE, merged)
+        await _replace(db, merged)
 
 
 async def remove_before(db: EntityStore, app: str, hour: str) -> None:
     """Removes the figures of an app that are older than an hour, some of them at a time."""
-    await db.privileged.execute(_REMOVE, (app, hour, _REMOVED_AT_ONCE))
+    await remove_some(db.privileged, TABLE, "[app] = ? AND [hour] < ?", (app, hour), _REMOVED_AT_ONCE, order_by="hour")
 
 
 async def iterate_rows(
@@ -94,8 +82,29 @@ async def list_apps(db: EntityStore) -> list[str]:
     return apps
 
 
-async def _write(db: EntityStore, conflict: str, rows: Sequence[Sequence[Any]]) -> Sequence[Any]:
-    sql = _INSERT + ", ".join([_ROW] * len(rows)) + conflict
+async def _add(db: EntityStore, rows: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    """Adds to rows, in the order of their ids, so that two who write do not wait for each other; the rows as they are
+    then. They are locked until the end of the transaction, on every database, so the next statement may replace them.
+    """
+    changes = [f"[{column}] = [{TABLE}].[{column}] + {added(db.backend, column)}" for column in _SUMMED]
+    if db.backend != MYSQL:
+        return await _write(db, changes, rows, f" RETURNING {_SEEN}")
+    await _write(db, changes, rows)
+    marks = ", ".join("?" * len(rows))
+    return await db.privileged.execute(
+        f"SELECT {_SEEN} FROM [{TABLE}] WHERE [id] IN ({marks})",  # noqa: S608 - fixed names, and marks
+        [row[0] for row in rows],
+    )
+
+
+async def _replace(db: EntityStore, rows: Sequence[Sequence[Any]]) -> None:
+    await _write(db, [f"[{column}] = {added(db.backend, column)}" for column in (*_SLOWEST, "buckets")], rows)
+
+
+async def _write(
+    db: EntityStore, changes: Sequence[str], rows: Sequence[Sequence[Any]], returning: str = ""
+) -> Sequence[Any]:
+    sql = f"{_INSERT}{', '.join([_ROW] * len(rows))}{upsert(db.backend, 'id', changes)}{returning}"
     return await db.privileged.execute(sql, [value for row in rows for value in row])
 
 

@@ -35,5 +35,6 @@ TABLES = (
             "buckets": str,
         },
         (Index(("app", "hour")),),
+        lengths={"app": 191, "hour": 32},
     ),
 )

@@ -77,7 +77,7 @@ async def assert_tenant_isolation(  # noqa: PLR0913 - one keyword for each thing
         if route.name not in exclude and (kernel_routes or not route.is_kernel) and route.method != MOUNT
     ]
     async with kernel_client(app, database=database, redis_url=redis_url) as client, _without_limits(kernel):
-        reader = RowReader(kernel, is_sqlite=database.startswith("sqlite"))
+        reader = RowReader(kernel)
         world = World(client, reader, routes, bodies or {}, seed)
         await world.build()
         proof = Proof(world, tried, frozenset(roles), frozenset(shared) | SHARED_NAMES.keys(), report)

@@ -68,9 +68,8 @@ class Belongings:
 class RowReader:
     """Reads all rows with two statements, whatever the number of tables: it is done after every write."""
 
-    def __init__(self, kernel: Kernel, *, is_sqlite: bool) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self._db = kernel.db.connection().privileged
-        self._is_sqlite = is_sqlite
         self._generation: Any = None
         self._statements: list[str] = []
 
@@ -98,7 +97,7 @@ class RowReader:
 
     async def _make_statements(self) -> list[str]:
         found: dict[str, list[str]] = {}
-        for row in await self._db.execute(_SQLITE_COLUMNS if self._is_sqlite else _POSTGRES_COLUMNS):
+        for row in await self._db.execute(_COLUMNS[self._db.backend]):
             if not str(row[0]).startswith(VOLATILE):
                 found.setdefault(str(row[0]), []).append(str(row[1]))
         parts = [self._select(table, columns) for table, columns in found.items()]
@@ -106,8 +105,10 @@ class RowReader:
 
     def _select(self, table: str, columns: list[str]) -> str:
         # Names come from the database's own catalog, and the store has checked them.
-        if not self._is_sqlite:
+        if self._db.backend == "postgres":
             return f"SELECT '{table}', CAST(row_to_json(r) AS text) FROM [{table}] r"  # noqa: S608 - see above
+        if self._db.backend == "mysql":
+            return f"SELECT '{table}', JSON_OBJECT({', '.join(columns)}) FROM [{table}]"  # noqa: S608 - see above
         merged = "'{}'"
         for start in range(0, len(columns), _COLUMNS_AT_ONCE):
             pairs = ", ".join(
@@ -124,14 +125,28 @@ class RowReader:
 _TABLES_AT_ONCE = 100
 _COLUMNS_AT_ONCE = 45
 """A function of SQLite takes 127 arguments."""
-_SQLITE_COLUMNS = (
-    "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c"
-    " WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' ORDER BY m.name, c.cid"
-)
-_POSTGRES_COLUMNS = (
-    "SELECT CAST(table_name AS text), '' FROM information_schema.tables"
-    " WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' ORDER BY 1"
-)
+_COLUMNS = {
+    "sqlite": (
+        "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c"
+        " WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' ORDER BY m.name, c.cid"
+    ),
+    "postgres": (
+        "SELECT CAST(table_name AS text), '' FROM information_schema.tables"
+        " WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' ORDER BY 1"
+    ),
+    # Each column as JSON_OBJECT takes it: its name and its value, all texts in one collation, which JSON has not.
+    "mysql": (
+        "SELECT c.table_name, CONCAT(QUOTE(c.column_name), ', ', CASE"
+        " WHEN c.data_type LIKE '%blob' THEN CONCAT('CONVERT(HEX([', c.column_name, ']) USING utf8mb4)')"
+        " WHEN c.data_type LIKE '%text' OR c.data_type IN ('varchar', 'char', 'json')"
+        " THEN CONCAT('CONVERT([', c.column_name, '] USING utf8mb4)') ELSE CONCAT('[', c.column_name, ']') END)"
+        " FROM information_schema.columns c JOIN information_schema.tables t"
+        " ON t.table_schema = c.table_schema AND t.table_name = c.table_name"
+        " WHERE c.table_schema = DATABASE() AND t.table_type = 'BASE TABLE'"
+        " ORDER BY c.table_name, c.ordinal_position"
+    ),
+}
+"""Tables with their columns, where a row has to be put together from them."""
 
 
 def _inserts(columns: list[str]) -> str:

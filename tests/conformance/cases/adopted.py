@@ -267,7 +267,7 @@ CONSTRAINTS = [
     ),
     Case(
         "a check that fails is told, and nothing is left locked",
-        execute("CREATE TABLE [own] ([id] {key}, [n] {int} CONSTRAINT [positive] CHECK ([n] > 0))"),
+        execute("CREATE TABLE [own] ([id] {key}, [n] {int}, CONSTRAINT [positive] CHECK ([n] > 0))"),
         save("own", {"id": "a", "n": 0}).raises("ConstraintViolation", "positive"),
         save("own", {"id": "a", "n": 1}).has(n=1),
         save("own", {"id": "a", "n": -1}).raises("ConstraintViolation", "positive"),
@@ -276,7 +276,9 @@ CONSTRAINTS = [
     Case(
         "a foreign key that fails is told, and nothing is left locked",
         execute("CREATE TABLE [parent] ([id] {key}, [name] {text})"),
-        execute("CREATE TABLE [child] ([id] {key}, [parent] {text} REFERENCES [parent] ([id]))"),
+        execute(
+            "CREATE TABLE [child] ([id] {key}, [parent] {text}, FOREIGN KEY ([parent]) REFERENCES [parent] ([id]))"
+        ),
         save("child", {"id": "c", "parent": "p"}).raises("ConstraintViolation", "foreign key"),
         save("parent", {"id": "p", "name": "x"}),
         save("child", {"id": "c", "parent": "p"}).has(parent="p"),
@@ -289,7 +291,7 @@ CONSTRAINTS = [
     Case(
         "a unique index that the application made raw is kept to",
         save("notes", {"id": "a", "email": "x"}),
-        execute("CREATE UNIQUE INDEX [one_email] ON [notes] ([email])"),
+        execute("CREATE UNIQUE INDEX [one_email] ON [notes] ([email]{part})"),
         save("notes", {"id": "b", "email": "x"}).raises("UniqueViolation", "[email]"),
         save("notes", {"id": "b", "email": "y"}).has(email="y"),
         save("notes", {"id": "c", "email": None}).has(email=None),

@@ -38,7 +38,8 @@ WIDENED = [
         (5, EXACT + 1, 2**63 - 1, Decimal("1.5")),
         (Decimal(5), Decimal(EXACT + 1), Decimal(2**63 - 1), Decimal("1.5")),
     ),
-    Change("a field of large ints takes a Decimal", (10**40, Decimal("0.1")), (Decimal(10**40), Decimal("0.1"))),
+    # 35 digits before the point are what a Decimal of MySQL has room for; what has more is in its own tests.
+    Change("a field of large ints takes a Decimal", (10**34, Decimal("0.1")), (Decimal(10**34), Decimal("0.1"))),
     Change("a Decimal field takes an int", (Decimal("1.5"), 5), (Decimal("1.5"), Decimal(5))),
     Change("a Decimal field takes a large int", (Decimal("1.5"), 10**30), (Decimal("1.5"), Decimal(10**30))),
     Change("an int field grows twice", (1, 2**70, Decimal("0.5")), (Decimal(1), Decimal(2**70), Decimal("0.5"))),

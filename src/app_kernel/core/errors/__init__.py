@@ -56,6 +56,9 @@ KernelError
 │   ├── InvalidJob 422 (ValueError)
 │   ├── JobNotFound 404
 │   └── JobConflict 409
+├── TransferError
+│   ├── BackupCorrupted · TargetNotEmpty
+│   └── UncopiableTable · NotEqual
 ├── AccountError
 │   ├── InvalidEmail 422 · InvalidUsername 422 · WeakPassword 422
 │   ├── AccountExists 409
@@ -84,7 +87,7 @@ KernelError
     └── Unavailable 503
         ├── DatabaseBusy · DatabaseClosed · QueryTimeout · TransactionTimeout
         ├── ConnectTimeout · PoolTimeout · ConnectionLost
-        ├── QueueUnavailable
+        ├── QueueUnavailable · TransferUnderWay
         └── StorageFull · StorageReadOnly
 """
 
@@ -172,6 +175,14 @@ from app_kernel.core.errors.store import (
     VersionConflict,
 )
 from app_kernel.core.errors.tracing import TraceNotFound
+from app_kernel.core.errors.transfer import (
+    BackupCorrupted,
+    NotEqual,
+    TargetNotEmpty,
+    TransferError,
+    TransferUnderWay,
+    UncopiableTable,
+)
 from app_kernel.core.errors.webhooks import (
     DeliveryNotFound,
     InvalidSignature,
@@ -211,6 +222,7 @@ __all__ = [
     "ApiKeyNotFound",
     "AuditEntryNotFound",
     "AuditError",
+    "BackupCorrupted",
     "CacheError",
     "ConfigurationError",
     "ConnectTimeout",
@@ -260,6 +272,7 @@ __all__ = [
     "MissingValue",
     "NoRunningKernel",
     "NotAuthenticated",
+    "NotEqual",
     "OAuthError",
     "OutcomeUnknown",
     "OutsideWorkspace",
@@ -283,12 +296,16 @@ __all__ = [
     "StorageFull",
     "StorageReadOnly",
     "StoreError",
+    "TargetNotEmpty",
     "TooManyAttempts",
     "TraceNotFound",
     "TransactionInOtherTask",
     "TransactionTimeout",
+    "TransferError",
+    "TransferUnderWay",
     "Unavailable",
     "UncacheableValue",
+    "UncopiableTable",
     "UndeliverableMail",
     "UniqueViolation",
     "UnknownProvider",

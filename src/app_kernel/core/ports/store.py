@@ -33,6 +33,10 @@ class EntityStore(Protocol):
         """What all handles of one open database have in common, bound to a workspace or not; compared by identity."""
 
     @property
+    def backend(self) -> str:
+        """sqlite, postgres or mysql, which is MariaDB too."""
+
+    @property
     def privileged(self) -> "EntityStore":
         """The same database with the kernel's own tables open to it; for the kernel's features only."""
 
@@ -290,7 +294,7 @@ class Statements(Protocol):
 
     @property
     def backend(self) -> str:
-        """sqlite or postgres."""
+        """sqlite, postgres or mysql, which is MariaDB too."""
 
     @property
     def in_transaction(self) -> bool:

@@ -1,11 +1,13 @@
 """Standard SQL; each database overrides only what it spells differently."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar, TypeAlias
 
-from app_kernel.db.kinds import Kind
+from app_kernel.db.dialects import outbox_tables
+from app_kernel.db.dialects.expressions import Expressions
+from app_kernel.db.kinds import Kind, kind_of
 from app_kernel.db.table import (
     HISTORY_FIELDS,
     HISTORY_SUFFIX,
@@ -21,7 +23,7 @@ Steps: TypeAlias = Generator[tuple[str, Sequence[Any]], list[Sequence[Any]], Non
 """Statements with their params, one after the other; each is sent the rows of the one before."""
 
 
-class Dialect(ABC):
+class Dialect(Expressions):
     """How one database spells the statements of the store."""
 
     name: ClassVar[str]
@@ -41,20 +43,25 @@ class Dialect(ABC):
     kind_beside_float: ClassVar[Kind] = Kind.FLOAT
     """The kind in which an int compares with a float, so that neither is rounded."""
 
-    def quote(self, name: str) -> str:
-        """A checked name as an identifier; never taken for text, never for a keyword."""
-        return f'"{name}"'
-
-    def table(self, name: str) -> str:
-        """A table by its name."""
-        return self.quote(name)
-
     def placeholder(self, position: int, kind: Kind | None = None, storage: str = "") -> str:
         """The parameter at `position`, from 1; of `kind` where a database would have to guess its type.
 
         `storage` is what `storage` says of the column that it is compared with.
         """
         return "?"
+
+    def kind_of(self, field: str, value: Any) -> Kind:
+        """The kind in which a value that is not None is stored; raises UnsupportedValue for one that cannot be kept."""
+        return kind_of(field, value)
+
+    tells_kinds: ClassVar[bool] = False
+    """Whether every column of the store's own tells its kind."""
+    decimal_room: ClassVar[int | None] = None
+    """Integers beyond this do not fit into a column of Decimals; None where all do."""
+
+    def told_kind(self, declared: str) -> Kind | None:
+        """The kind that a type says of itself where the catalog may be behind; None where it is the catalog's."""
+        return None
 
     def encode(self, kind: Kind, value: Any) -> Any:
         """A value of `kind` as the driver takes it."""
@@ -99,52 +106,6 @@ class Dialect(ABC):
     @abstractmethod
     def may_hold(self, declared: str, kind: Kind) -> bool:
         """Whether a column that the application declared can hold values of `kind` unaltered."""
-
-    # Expressions of a where clause.
-
-    def storage(self, column: Column) -> str:
-        """How an application's own column holds values of its kind, where a param beside it must be spelled so."""
-        return ""
-
-    def value(self, column: Column) -> str:
-        """A column as an expression of its kind."""
-        return self.quote(column.name)
-
-    def operand(self, sql: str, kind: Kind | None, *, ordered: bool = True) -> str:
-        """An expression of `kind` so that it compares and, where `ordered`, sorts as the kind does everywhere."""
-        return sql
-
-    def cast_number(self, sql: str, kind: Kind, wanted: Kind) -> str:
-        """An int or float expression where it is compared as a bigint or a Decimal."""
-        return sql
-
-    @abstractmethod
-    def like(self, operand: str, pattern: str, *, fold_case: bool) -> str:
-        """A LIKE with backslash as its escape; with `fold_case`, ASCII letters match in either case."""
-
-    def json_source(self, column: Column) -> str:
-        """The column as JSON, NULL where an application's own column holds text that is none."""
-        return self.quote(column.name)
-
-    @abstractmethod
-    def json_value(self, column: str, path: Sequence[str], kind: Kind | None) -> str:
-        """The value at `path` if it is of `kind`, else NULL; with None, whatever is there, NULL where nothing is."""
-
-    def arithmetic(self, operator: str, left: str, right: str, kind: Kind) -> str:
-        """`left operator right` over int or float; an int overflow is an error of the database."""
-        return f"({left} {operator} {right})"
-
-    def checked_int(self, sql: str) -> str:
-        """An int expression made by `arithmetic`, where arithmetic ends: the last chance to notice an overflow."""
-        return sql
-
-    def call(self, function: str, arguments: Sequence[str]) -> str:
-        """LOWER, UPPER (of ASCII letters), LENGTH (in characters), COALESCE or ABS."""
-        return f"{function}({', '.join(arguments)})"
-
-    @abstractmethod
-    def order_term(self, column: Column, kind: Kind, *, descending: bool) -> str:
-        """One term of ORDER BY, of a column that holds `kind`; NULL comes first ascending and last descending."""
 
     # Statements over one table.
 
@@ -275,6 +236,9 @@ class Dialect(ABC):
 
     # Statements over many rows; `row_sets` puts them together.
 
+    gives_rows_back: ClassVar[bool] = True
+    """Whether INSERT and UPDATE answer with the rows that they wrote."""
+
     row_lock: ClassVar[str] = ""
     """What ends a SELECT whose rows nobody else is to change until the transaction ends."""
 
@@ -308,16 +272,26 @@ class Dialect(ABC):
         """The type of a new column; an `adopted` table, which the application made, may allow only some types."""
         return self.types[kind]
 
+    @property
+    def owned_types(self) -> Mapping[str, str]:
+        """The types of the fields that every table has."""
+        return {field: self.types[kind] for field, kind in OWNED_FIELDS.items()}
+
+    @property
+    def history_types(self) -> Mapping[str, str]:
+        """The types of what a history has beside a copy of the row."""
+        return {field: self.types[kind] for field, kind in HISTORY_FIELDS.items()}
+
     def create_table(self, name: str, columns: Mapping[str, str]) -> str:
         """A new table with the fields that every table has, and these columns (name to type)."""
-        types = {**columns, **{field: self.types[kind] for field, kind in OWNED_FIELDS.items()}}
+        types = {**columns, **self.owned_types}
         others = ", ".join(f"{self.quote(field)} {declared}" for field, declared in types.items())
         return f"CREATE TABLE {self.table(name)} ({self.quote('id')} {self.id_type} NOT NULL PRIMARY KEY, {others})"
 
     def create_history(self, name: str, columns: Mapping[str, str]) -> str:
         """The history of a table: a copy of its columns (name to type) without their constraints, one row a version."""
         copies = ", ".join(f"{self.quote(column)} {declared}" for column, declared in columns.items())
-        extra = ", ".join(f"{self.quote(field)} {self.types[kind]}" for field, kind in HISTORY_FIELDS.items())
+        extra = ", ".join(f"{self.quote(field)} {declared}" for field, declared in self.history_types.items())
         key = f"PRIMARY KEY ({self.quote('id')}, {self.quote('_version')})"
         return f"CREATE TABLE {self.table(name + HISTORY_SUFFIX)} ({copies}, {extra}, {key})"
 
@@ -330,9 +304,18 @@ class Dialect(ABC):
         """What clauses need once an application's own column is known to hold `kind`."""
         return ()
 
+    def lock_to_retype(self, table_names: Sequence[str]) -> str | None:
+        """What keeps everybody from tables whose columns get other types, where no transaction does."""
+        return None
+
     @abstractmethod
-    def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> Steps:
-        """Turns a column of the store's own into another kind and type, values converted."""
+    def retype_column(
+        self, table_name: str, column: str, old: Kind, new: Kind, declared: str, *, through: Kind | None = None
+    ) -> Steps:
+        """Turns a column of the store's own into another kind and type, values converted.
+
+        Values become `through` first, where `new` keeps each value with its own kind.
+        """
 
     def create_outbox(self) -> list[str]:
         """The tables of the outbox and of the inbox, each made unless it exists, in an order that holds.
@@ -340,28 +323,7 @@ class Dialect(ABC):
         A row of the outbox is unsent while its batch is NULL. The inbox remembers, in the database that sinks write
         to, which messages they have written.
         """
-        text, number = self.types[Kind.STR], self.types[Kind.INT]
-        q = self.quote
-        message = f"{q('topic')} {text} NOT NULL, {q('key')} {text} NOT NULL, {q('body')} {text} NOT NULL"
-        return [
-            f"CREATE TABLE IF NOT EXISTS {q('kernel_outbox')} ({q('seq')} {self.serial_type},"
-            f" {q('id')} {text} NOT NULL, {message}, {q('created_at')} {text} NOT NULL, {q('sent_at')} {text},"
-            f" {q('batch')} {number}, {q('attempts')} {number} NOT NULL DEFAULT 0)",
-            f"CREATE INDEX IF NOT EXISTS {q('kernel_outbox_unsent')}"
-            f" ON {q('kernel_outbox')} ({q('topic')}, {q('seq')})"
-            f" WHERE {q('batch')} IS NULL",
-            f"CREATE INDEX IF NOT EXISTS {q('kernel_outbox_sent')} ON {q('kernel_outbox')} ({q('sent_at')})"
-            f" WHERE {q('batch')} IS NOT NULL",
-            f"CREATE TABLE IF NOT EXISTS {q('kernel_dead_letters')} ({q('id')} {self.id_type} NOT NULL,"
-            f" {message}, {q('created_at')} {text} NOT NULL, {q('died_at')} {text} NOT NULL,"
-            f" {q('attempts')} {number} NOT NULL, {q('reason')} {text} NOT NULL,"
-            f" PRIMARY KEY ({q('id')}, {q('topic')}))",
-            f"CREATE TABLE IF NOT EXISTS {q('kernel_inbox')} ({q('id')} {self.id_type} NOT NULL PRIMARY KEY,"
-            f" {q('received_at')} {text} NOT NULL)",
-            f"CREATE INDEX IF NOT EXISTS {q('kernel_inbox_received')} ON {q('kernel_inbox')} ({q('received_at')})",
-            f"CREATE TABLE IF NOT EXISTS {q('kernel_relay')} ({q('name')} {self.id_type} NOT NULL PRIMARY KEY,"
-            f" {q('value')} {text} NOT NULL)",
-        ]
+        return outbox_tables.create_outbox(self.quote, self.types, self.id_type, self.serial_type)
 
     def insert_messages(self, count: int) -> str:
         """New rows of the outbox, in this order; five parameters each: id, topic, key, body, created_at."""
@@ -394,6 +356,16 @@ class Dialect(ABC):
         kind = f"{'UNIQUE ' if unique else ''}INDEX{' CONCURRENTLY IF NOT EXISTS' if aside else ''}"
         alive = f" WHERE {self.quote('deleted_at')} IS NULL" if unique else ""
         return f"CREATE {kind} {self.quote(index_name)} ON {self.table(table_name)} ({self.index_terms(fields)}){alive}"
+
+    def make_index(
+        self, index_name: str, table_name: str, fields: Sequence[str], *, unique: bool, lengths: Mapping[str, int]
+    ) -> Steps:
+        """Makes an index, and what it needs of the table; `lengths` has the most characters of fields of text."""
+        yield self.create_index(index_name, table_name, fields, unique=unique), ()
+
+    def drop_index(self, index_name: str, table_name: str) -> str:
+        """Drops an index."""
+        return f"DROP INDEX {self.quote(index_name)}"
 
     def index_terms(self, fields: Sequence[str]) -> str:
         """Fields as they stand in an index that serves both directions of an order."""

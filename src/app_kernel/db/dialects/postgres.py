@@ -244,7 +244,9 @@ class PostgresDialect(Dialect):
         is_json_text = kind is Kind.JSON and storage_of(column.declared) is Storage.TEXT
         return (postgres_storage.CREATE_JSON_FUNCTION,) if is_json_text else ()
 
-    def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> Steps:
+    def retype_column(
+        self, table_name: str, column: str, old: Kind, new: Kind, declared: str, *, through: Kind | None = None
+    ) -> Steps:
         yield from postgres_retype.retype_column(self, table_name, column, old, new, declared)
 
     def add_columns(self, table_name: str, columns: Mapping[str, str]) -> Sequence[str]:

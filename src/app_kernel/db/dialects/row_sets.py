@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+from app_kernel.db.dialects import mysql_rows
 from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.kinds import Kind
 from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, EntityTable
@@ -41,6 +42,8 @@ def select_matches(dialect: Dialect, table: EntityTable, fields: Sequence[str], 
 
     Parameters are for each row its position, then the values of `fields`.
     """
+    if not dialect.gives_rows_back:
+        return mysql_rows.select_matches(dialect, table, fields, count)
     columns = [table.columns[field] for field in fields]
     marks = [partial(dialect.placeholder, kind=Kind.INT), *(partial(dialect.written, column=each) for each in columns)]
     rows = ", ".join(
@@ -63,6 +66,8 @@ def select_matches(dialect: Dialect, table: EntityTable, fields: Sequence[str], 
 
 def insert_rows(dialect: Dialect, table: EntityTable, names: Sequence[str], count: int) -> str:
     """New rows; gives them back whole, in any order."""
+    if not dialect.gives_rows_back:
+        return mysql_rows.insert_rows(dialect, table, names, count)
     rows = _rows(dialect, table, names, count)
     target = f"{dialect.table(table.name)} ({dialect.column_list(names)})"
     return f"INSERT INTO {target} VALUES {rows} RETURNING {dialect.read_list(table)}"
@@ -70,6 +75,8 @@ def insert_rows(dialect: Dialect, table: EntityTable, names: Sequence[str], coun
 
 def update_rows(dialect: Dialect, table: EntityTable, names: Sequence[str], count: int) -> str:
     """New values for `names` in the rows whose id comes first in each row given; gives them back whole."""
+    if not dialect.gives_rows_back:
+        return mysql_rows.update_rows(dialect, table, names, count)
     rows = _rows(dialect, table, ("id", *names), count)
     changes = ", ".join(f"{dialect.quote(name)} = {_GIVEN}._{at + 1}" for at, name in enumerate(names))
     return (
@@ -80,6 +87,8 @@ def update_rows(dialect: Dialect, table: EntityTable, names: Sequence[str], coun
 
 def mark_rows(dialect: Dialect, table: EntityTable, names: Sequence[str]) -> str:
     """The same new values for `names`, and the next version, in the rows with the ids of one list, given last."""
+    if not dialect.gives_rows_back:
+        return mysql_rows.mark_rows(dialect, table, names)
     changes = [
         f"{dialect.quote(name)} = {dialect.written(at + 1, table.columns[name])}" for at, name in enumerate(names)
     ]

@@ -168,7 +168,9 @@ class SqliteDialect(Dialect):
         # A STRICT table allows the plain types only, which are named as the affinities are.
         return affinity(self.types[kind]) if adopted else self.types[kind]
 
-    def retype_column(self, table_name: str, column: str, old: Kind, new: Kind, declared: str) -> Steps:
+    def retype_column(
+        self, table_name: str, column: str, old: Kind, new: Kind, declared: str, *, through: Kind | None = None
+    ) -> Steps:
         # SQLite cannot retype a column, and its affinity would alter values on the way: they move to a new one.
         table, name, moved = self.table(table_name), self.quote(column), self.quote(f"kernel_moved_{column}"[:63])
         convert_all = f"{moved} = {CONVERT_FUNCTION}('{old}', '{new}', {name}) WHERE {name} IS NOT NULL"

@@ -7,6 +7,7 @@ each statement. A unit that raises leaves nothing behind.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias, TypeVar
 
 from app_kernel.core.database_figures import DatabaseFigures, PoolFigures
@@ -121,6 +122,23 @@ class Lease(ABC):
         """Gives it back at once; never raises."""
 
 
+class SnapshotLost(Exception):
+    """A table was rewritten meanwhile, so a snapshot from before does not show its rows any more."""
+
+
+class Snapshot(ABC):
+    """A database as of one instant, whatever others write meanwhile. It keeps nobody from writing."""
+
+    dialect: Dialect
+
+    @abstractmethod
+    async def fetch(self, sql: str, params: Sequence[Any] = (), *, table: str | None = None) -> list[Row]:
+        """The rows of one reading statement, which takes as long as it needs; one statement at a time.
+
+        `table` is the table that is read, where it may have been rewritten: then raises SnapshotLost.
+        """
+
+
 class Driver(Session):
     """An open database."""
 
@@ -142,6 +160,10 @@ class Driver(Session):
 
     async def build(self, sql: str) -> None:
         """Runs one statement of the dialect's that belongs to no transaction and may take as long as it needs."""
+        raise NotImplementedError
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """All of the database as of one instant, on a connection of its own, for as long as the block takes."""
         raise NotImplementedError
 
     @abstractmethod

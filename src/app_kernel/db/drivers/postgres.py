@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it brings no types
@@ -9,15 +10,16 @@ import asyncpg  # type: ignore[import-untyped]  # it brings no types
 from app_kernel.core.database_figures import DatabaseFigures, PoolFigures
 from app_kernel.core.errors import DatabaseBusy, InvalidQuery, Unavailable
 from app_kernel.db.dialects.postgres import PostgresDialect
-from app_kernel.db.drivers.base import Driver, Lease, Row, Transaction, Unit
+from app_kernel.db.drivers.base import Driver, Lease, Row, Snapshot, Transaction, Unit
 from app_kernel.db.drivers.counted import counted, counted_read
 from app_kernel.db.drivers.pool import Pool
 from app_kernel.db.drivers.postgres_errors import FOREIGN, to_ours
 from app_kernel.db.drivers.postgres_layout import create_layout
-from app_kernel.db.drivers.postgres_lease import PostgresLease
+from app_kernel.db.drivers.postgres_lease import LEASE_WORDS
 from app_kernel.db.drivers.postgres_options import PostgresOptions
 from app_kernel.db.drivers.postgres_runner import PostgresRunner
 from app_kernel.db.drivers.postgres_signals import PostgresSignals, notification
+from app_kernel.db.drivers.postgres_snapshot import open_snapshot
 from app_kernel.db.drivers.postgres_statements import (
     GENERATION,
     TAKE_SCHEMA_LOCK,
@@ -30,6 +32,7 @@ from app_kernel.db.drivers.postgres_statements import (
 from app_kernel.db.drivers.postgres_transaction import PostgresTransaction
 from app_kernel.db.drivers.postgres_wire import PostgresWire
 from app_kernel.db.drivers.runner import Tries
+from app_kernel.db.drivers.table_lease import TableLease
 from app_kernel.db.drivers.units import Answer, answer, writing_values
 
 T = TypeVar("T")
@@ -128,8 +131,11 @@ class PostgresDriver(Driver):
     async def build(self, sql: str) -> None:
         await self._runner.build(sql)
 
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        return open_snapshot(self._options, self.dialect)
+
     async def acquire_lease(self, name: str) -> Lease | None:
-        return await PostgresLease.acquire(self._runner, name)
+        return await TableLease.acquire(self._runner, LEASE_WORDS, name)
 
     def signal(self, channel: str) -> None:
         self._signals.signal(channel)

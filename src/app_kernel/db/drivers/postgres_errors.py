@@ -8,10 +8,8 @@ import asyncpg  # type: ignore[import-untyped]  # it brings no types
 from app_kernel.core.errors import (
     ConnectionLost,
     ConnectTimeout,
-    ConstraintViolation,
     DatabaseBusy,
     InvalidQuery,
-    MissingValue,
     QueryTimeout,
     SchemaLimit,
     StorageFull,
@@ -20,8 +18,13 @@ from app_kernel.core.errors import (
     TransactionInOtherTask,
     TransactionTimeout,
     Unavailable,
-    UniqueViolation,
     UnsupportedValue,
+)
+from app_kernel.db.drivers.constraint_errors import (
+    check_violation,
+    foreign_key_violation,
+    missing_value,
+    unique_violation,
 )
 from app_kernel.db.errors import MissingColumn, MissingTable, SchemaFact
 
@@ -148,7 +151,7 @@ def _from_server(exc: asyncpg.PostgresError) -> StoreError | SchemaFact:
         return InvalidQuery("execute() runs one statement at a time.")
     if code == "P0001":
         # What the application's own trigger says.
-        return ConstraintViolation(f"A constraint of the table refuses this: {_message(exc)}.")
+        return check_violation(_message(exc))
     kind, message = _TYPES.get(code) or _CLASSES.get(code[:2]) or (InvalidQuery, None)
     if kind is InvalidQuery and message is None:
         message = f"PostgreSQL refused the statement: {_message(exc)}."
@@ -157,17 +160,12 @@ def _from_server(exc: asyncpg.PostgresError) -> StoreError | SchemaFact:
 
 def _constraint(exc: asyncpg.PostgresError, code: str) -> StoreError:
     if code == "23505":
-        field = _fields(exc)
-        what = f"[{field}]" if field else "value of a field that must be unique"
-        return UniqueViolation(f"Another entity already has this {what}.", field=field)
+        return unique_violation(_fields(exc))
     if code == "23502":
-        return MissingValue(f"[{exc.column_name}] is required.", field=exc.column_name)
+        return missing_value(exc.column_name)
     if code in ("23503", "23001"):
-        return ConstraintViolation(
-            "A foreign key refuses this: it refers to a row that is not there, or that others need."
-        )
-    name = exc.constraint_name or "unnamed"
-    return ConstraintViolation(f"A constraint of the table refuses this: {name}.")
+        return foreign_key_violation()
+    return check_violation(exc.constraint_name or "unnamed")
 
 
 def _fields(exc: asyncpg.PostgresError) -> str | None:

@@ -28,11 +28,11 @@ from app_kernel.db.errors import SchemaStale
 
 T = TypeVar("T")
 
-_SAVE = "SAVEPOINT kernel_call"
-_SAVE_AGAIN = f"RELEASE SAVEPOINT kernel_call; {_SAVE}"
-_NEST = f"RELEASE SAVEPOINT kernel_call; SAVEPOINT {{name}}; {_SAVE}"
-_KEEP_NESTED = f"RELEASE SAVEPOINT {{name}}; {_SAVE}"
-_DROP_NESTED = f"ROLLBACK TO SAVEPOINT {{name}}; RELEASE SAVEPOINT {{name}}; {_SAVE}"
+SAVE = "SAVEPOINT kernel_call"
+_SAVE_AGAIN = f"RELEASE SAVEPOINT kernel_call; {SAVE}"
+_NEST = f"RELEASE SAVEPOINT kernel_call; SAVEPOINT {{name}}; {SAVE}"
+_KEEP_NESTED = f"RELEASE SAVEPOINT {{name}}; {SAVE}"
+_DROP_NESTED = f"ROLLBACK TO SAVEPOINT {{name}}; RELEASE SAVEPOINT {{name}}; {SAVE}"
 _LOST = "The connection to the database broke inside a transaction; nothing of the transaction was kept."
 DEFINE_BEFORE = "Call ensure_fields() before the transaction for the fields that it will need."
 SAVE_SECONDS = 0.25
@@ -67,7 +67,7 @@ class ServerTransaction(Transaction):
     async def start(self, begin: str, seconds: float) -> None:
         """Begins; raises what the driver raises, and then the connection is still the caller's."""
         self._deadline = self._loop.time() + seconds
-        await self._connection.execute(f"{begin}{self._limit(seconds)}; {_SAVE}", timeout=seconds)
+        await self._connection.execute(f"{begin}{self._limit(seconds)}; {SAVE}", timeout=seconds)
         self._timer = self._loop.call_at(self._deadline, self._expire)
 
     @abstractmethod
@@ -102,6 +102,13 @@ class ServerTransaction(Transaction):
 
     @counted("write")
     async def write(self, unit: Unit[T], generation: int, table: str) -> T:
+        return await self._write(unit, generation, table)
+
+    @counted("write")
+    async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        return await self._run(sql, params)
+
+    async def _write(self, unit: Unit[T], generation: int, table: str) -> T:
         async def work() -> T:
             await self._save(self._guard(table, generation))
             result = await run_unit(unit, self._fetch, self._check)
@@ -111,8 +118,7 @@ class ServerTransaction(Transaction):
         with writing_values(self._wire):
             return await self._call(work)
 
-    @counted("write")
-    async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
+    async def _run(self, sql: str, params: Sequence[Any]) -> list[Row]:
         self._check(sql)
 
         async def work() -> list[Row]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ import apsw
 from app_kernel.core.database_figures import SAMPLED, DatabaseFigures, PoolFigures
 from app_kernel.core.errors import DatabaseClosed, KernelError, StorageReadOnly, Unavailable
 from app_kernel.db.dialects.sqlite import SqliteDialect
-from app_kernel.db.drivers.base import ANY_GENERATION, Driver, Lease, Row, Unit, Work
+from app_kernel.db.drivers.base import ANY_GENERATION, Driver, Lease, Row, Snapshot, Unit, Work
 from app_kernel.db.drivers.counted import counted, counted_read
 from app_kernel.db.drivers.file_lease import FileLease
 from app_kernel.db.drivers.local_signals import LocalSignals
@@ -29,6 +30,7 @@ from app_kernel.db.drivers.sqlite_connection import (
     read_generation,
 )
 from app_kernel.db.drivers.sqlite_errors import to_ours
+from app_kernel.db.drivers.sqlite_snapshot import copy_file, open_snapshot
 from app_kernel.db.drivers.sqlite_statements import run_raw, run_statement
 from app_kernel.db.drivers.sqlite_transaction import SqliteTransaction
 from app_kernel.db.drivers.sqlite_writer import SqliteWriter
@@ -68,6 +70,8 @@ class SqliteDriver(Driver):
         self._looks = 0
         self._deadline = 0.0
         self._known_long: dict[str, None] = {}
+        self.checks_foreign_keys = True
+        """Whether writes keep to the foreign keys of the application's tables; while these are filled they cannot."""
 
     async def open(self) -> None:
         if self._path == ":memory:":
@@ -175,6 +179,17 @@ class SqliteDriver(Driver):
     def _committed(self, generation: int) -> None:
         self.generation = max(self.generation, generation)
 
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        if self._reader is None:
+            raise DatabaseClosed
+        return open_snapshot(lambda: self._open_reader(busy_seconds=self._busy_seconds), self.dialect)
+
+    async def copy_file(self, path: str) -> None:
+        """Makes a file a copy of the database as of this instant, and checks it; others may write meanwhile."""
+        if self._reader is None:
+            raise DatabaseClosed
+        await copy_file(lambda: self._open_reader(busy_seconds=self._busy_seconds), path)
+
     async def acquire_lease(self, name: str) -> Lease | None:
         if self._reader is None:
             raise DatabaseClosed
@@ -249,7 +264,12 @@ class SqliteDriver(Driver):
         self._known_long[sql] = None
 
     def _open_writer(self) -> apsw.Connection:
-        return connect(self._path, read_only=False, synchronous=self._synchronous, busy_seconds=self._busy_seconds)
+        connection = connect(
+            self._path, read_only=False, synchronous=self._synchronous, busy_seconds=self._busy_seconds
+        )
+        if not self.checks_foreign_keys:
+            connection.execute("PRAGMA foreign_keys = OFF")
+        return connection
 
     def _open_reader(self, *, busy_seconds: float) -> apsw.Connection:
         return connect(self._path, read_only=True, synchronous=self._synchronous, busy_seconds=busy_seconds)

@@ -8,14 +8,18 @@ from app_kernel.core.errors import (
     ConstraintViolation,
     DatabaseBusy,
     InvalidQuery,
-    MissingValue,
     QueryTimeout,
     StorageFull,
     StorageReadOnly,
     StoreError,
     Unavailable,
-    UniqueViolation,
     UnsupportedValue,
+)
+from app_kernel.db.drivers.constraint_errors import (
+    check_violation,
+    foreign_key_violation,
+    missing_value,
+    unique_violation,
 )
 from app_kernel.db.errors import MissingColumn, MissingTable, SchemaFact
 
@@ -71,18 +75,16 @@ def _constraint(exc: apsw.ConstraintError, text: str) -> ConstraintViolation:
     field = _fields(text)
     code: int = exc.extendedresult  # type: ignore[attr-defined]  # the stubs do not know it
     if code in (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID):
-        return UniqueViolation(f"Another entity already has this [{field}].", field=field)
+        return unique_violation(field)
     if code == apsw.SQLITE_CONSTRAINT_NOTNULL:
-        return MissingValue(f"[{field}] is required.", field=field)
+        return missing_value(field)
     if code == apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
-        return ConstraintViolation(
-            "A foreign key refuses this: it refers to a row that is not there, or that others need."
-        )
+        return foreign_key_violation()
     if code == apsw.SQLITE_CONSTRAINT_DATATYPE:
         column = text.rpartition(".")[2]
         return ConstraintViolation(f"[{column}] cannot hold this type of value.", field=column)
     # Of a CHECK, SQLite tells the name or the expression; of RAISE in a trigger, what the application says there.
-    return ConstraintViolation(f"A constraint of the table refuses this: {field or text}.")
+    return check_violation(field or text)
 
 
 def _fields(text: str) -> str | None:

@@ -1,6 +1,6 @@
 """What runs on a connection of any server: units of the store's own, and what single statements answer."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
@@ -12,6 +12,14 @@ T = TypeVar("T")
 Answer: TypeAlias = tuple[tuple[str, ...], list[Row]]
 Fetch: TypeAlias = Callable[..., Awaitable[Any]]
 """SQL, then the parameters; the rows."""
+
+
+class Rows(list[Row]):
+    """Rows of a driver whose rows do not know the names of their columns."""
+
+    def __init__(self, names: tuple[str, ...], rows: Iterable[Row]) -> None:
+        super().__init__(rows)
+        self.names = names
 
 
 def check_text(sql: str) -> None:
@@ -27,6 +35,8 @@ def check_text(sql: str) -> None:
 
 def answer(rows: list[Any]) -> Answer:
     """The names of the columns, where there are rows to have them, and the rows."""
+    if isinstance(rows, Rows):
+        return rows.names, list(rows)
     return (tuple(rows[0].keys()) if rows else ()), [tuple(row) for row in rows]
 
 

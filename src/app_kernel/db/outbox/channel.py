@@ -16,11 +16,10 @@ from app_kernel.db.outbox.inbox import (
     TOO_LONG,
     Outcome,
     check_writable,
-    prune_inbox,
     reason_of,
     write_batch,
 )
-from app_kernel.db.outbox.rows import OutboxRow, OutboxRows, OutOfStep
+from app_kernel.db.outbox.rows import OutboxRow, OutboxRows, OutOfStep, prune_inbox
 
 POLL_SECONDS = 1.0
 """How long a lost signal delays a message."""
@@ -75,7 +74,7 @@ class DirectCarrier(Carrier):
             return
         more = False
         try:
-            more = await prune_inbox(self._receiver())
+            more = await prune_inbox(self._receiver().privileged)
         except Exception as exc:  # noqa: BLE001 - what was carried is carried; it is tried again in its time
             _log.warning("inbox_prune_failed", extra={"reason": reason_of(exc)})
         if not more:

@@ -5,20 +5,20 @@ from typing import Any
 
 from app_kernel.core.errors import InvalidQuery
 from app_kernel.core.ports import EntityStore
+from app_kernel.core.sql_words import MYSQL
 from app_kernel.db.outbox.rows import decode_body, seconds_since
 
-_LIST = (
-    "SELECT [id], [topic], [key], [body], [created_at], [died_at], [attempts], [reason] FROM [kernel_dead_letters]"
-    " WHERE [topic] = COALESCE(CAST(? AS TEXT), [topic]) ORDER BY [died_at] DESC, [id] DESC LIMIT ?"
-)
+_LIST = "SELECT [id], [topic], [key], [body], [created_at], [died_at], [attempts], [reason] FROM [kernel_dead_letters]"
+_LATEST_FIRST = " ORDER BY [died_at] DESC, [id] DESC LIMIT ?"
 _WAITING = (
     "SELECT [topic], COUNT(*), MIN([created_at]) FROM [kernel_outbox] WHERE [batch] IS NULL"
     " GROUP BY [topic] ORDER BY [topic]"
 )
 _RETRY = (
     "INSERT INTO [kernel_outbox] ([id], [topic], [key], [body], [created_at])"
-    " SELECT [id], [topic], [key], [body], [created_at] FROM [kernel_dead_letters] WHERE [id] = ? RETURNING [id]"
+    " SELECT [id], [topic], [key], [body], [created_at] FROM [kernel_dead_letters] WHERE [id] = ?"
 )
+_HOLD = "SELECT [id] FROM [kernel_dead_letters] WHERE [id] = ? FOR UPDATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ async def list_dead_letters(db: EntityStore, *, topic: str | None = None, limit:
     """Dead letters of this database, the latest first; of one topic or of all."""
     if type(limit) is not int or limit < 0:
         raise InvalidQuery("limit is a whole number from 0.")
-    rows = await db.privileged.execute(_LIST, (topic, limit))
+    of_topic, params = ("", (limit,)) if topic is None else (" WHERE [topic] = ?", (topic, limit))
+    rows = await db.privileged.execute(_LIST + of_topic + _LATEST_FIRST, params)
     return [
         DeadLetter(
             id=row["id"],
@@ -92,6 +93,10 @@ async def retry_dead_letter(db: EntityStore, id: str) -> bool:
     among messages of its key is not kept.
     """
     async with db.transaction():
-        rows = await db.privileged.execute(_RETRY, (id,))
+        if db.backend == MYSQL:
+            rows = await db.privileged.execute(_HOLD, (id,))
+            await db.privileged.execute(_RETRY, (id,))
+        else:
+            rows = await db.privileged.execute(f"{_RETRY} RETURNING [id]", (id,))
         await db.privileged.execute("DELETE FROM [kernel_dead_letters] WHERE [id] = ?", (id,))
     return bool(rows)

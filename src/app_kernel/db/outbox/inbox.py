@@ -5,6 +5,7 @@ a failure the later messages of the same key wait, because they would overtake i
 """
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,8 +21,9 @@ from app_kernel.core.errors import (
 )
 from app_kernel.core.outbox import Message, Sink
 from app_kernel.core.ports import EntityStore
+from app_kernel.core.sql_words import MYSQL, insert_once
 from app_kernel.db.drivers.base import TRANSACTION_SECONDS
-from app_kernel.db.outbox.rows import KEPT_INBOX, PRUNED_AT_ONCE, padded
+from app_kernel.db.outbox.rows import padded
 
 MAX_ATTEMPTS = 5
 """Failures of a receiver after which a message is a dead letter."""
@@ -29,11 +31,6 @@ LONGEST_REASON = 500
 TOO_LONG = (TransactionTimeout, QueryTimeout)
 """Of all that makes a database unavailable, what a smaller batch may cure and waiting does not."""
 CHECK_SECONDS = 2.0
-
-_PRUNE = (
-    "DELETE FROM [kernel_inbox] WHERE [id] IN (SELECT [id] FROM [kernel_inbox]"
-    " WHERE [received_at] < ? ORDER BY [received_at] LIMIT ?) RETURNING [id]"
-)
 
 
 class SinkCancelled(Exception):
@@ -110,23 +107,25 @@ async def _write_new(db: EntityStore, sink: Sink, messages: Sequence[Message]) -
         raise SinkCancelled from exc
 
 
-async def prune_inbox(db: EntityStore) -> bool:
-    """Forgets some messages that are past their time; whether there may be more of them."""
-    oldest = clock.to_text(clock.now() - KEPT_INBOX)
-    return len(await db.privileged.execute(_PRUNE, (oldest, PRUNED_AT_ONCE))) == PRUNED_AT_ONCE
-
-
 async def _remember(db: EntityStore, messages: Sequence[Message]) -> list[Message]:
-    """Puts the messages into the inbox; those that were not in it, each once."""
+    """Puts the messages into the inbox, with the open transaction; those that were not in it, each once."""
+    by_name = {_name(message): message for message in messages}
+    # In one order, so that of two who receive the same one waits for the other, and never each for the other.
+    names = padded(sorted(by_name))
     received_at = clock.timestamp()
-    params = [value for message in padded(messages) for value in (_name(message), received_at)]
-    rows = await db.privileged.execute(
-        f"INSERT INTO [kernel_inbox] ([id], [received_at]) VALUES {', '.join(['(?, ?)'] * (len(params) // 2))}"  # noqa: S608 - marks only
-        " ON CONFLICT DO NOTHING RETURNING [id]",
-        params,
-    )
+    if db.backend == MYSQL:
+        received_at = f"{received_at} {secrets.token_hex(8)}"
+    once = insert_once(db.backend, "kernel_inbox", "id")
+    sql = f"INSERT INTO [kernel_inbox] ([id], [received_at]) VALUES {', '.join(['(?, ?)'] * len(names))}{once}"  # noqa: S608 - marks only
+    params = [value for name in names for value in (name, received_at)]
+    if db.backend == MYSQL:
+        await db.privileged.execute(sql, params)
+        # No other statement has written this text, so these are the rows that this one has made.
+        rows = await db.privileged.execute("SELECT [id] FROM [kernel_inbox] WHERE [received_at] = ?", (received_at,))
+    else:
+        rows = await db.privileged.execute(f"{sql} RETURNING [id]", params)
     new = {str(row[0]) for row in rows}
-    return [message for name, message in {_name(each): each for each in messages}.items() if name in new]
+    return [message for name, message in by_name.items() if name in new]
 
 
 def _name(message: Message) -> str:

@@ -14,6 +14,7 @@ import orjson
 
 from app_kernel.core import clock
 from app_kernel.core.outbox import ADMIN_TOPICS, Message
+from app_kernel.core.sql_words import MYSQL, Runner, bytes_of, insert_once, remove_some, text_param
 from app_kernel.db.drivers.base import ANY_GENERATION, Driver, Row, Statement, Work
 from app_kernel.db.portable import compile_raw
 
@@ -32,27 +33,19 @@ _UNSENT = (
     " FROM [kernel_outbox] WHERE [batch] IS NULL AND [topic] = ? AND [seq] > ? ORDER BY [seq] LIMIT ?) AS w) AS p"
     " JOIN [kernel_outbox] AS o ON o.[seq] = p.[seq] WHERE p.[before] < ? ORDER BY o.[seq]"
 )
-_PRUNE_OUTBOX = (
-    "DELETE FROM [kernel_outbox] WHERE [seq] IN (SELECT [seq] FROM [kernel_outbox]"
-    " WHERE [batch] IS NOT NULL AND [sent_at] < ? ORDER BY [sent_at] LIMIT ?) RETURNING [seq]"
+BURY = "INSERT INTO [kernel_dead_letters] ([id], [topic], [key], [body], [created_at], [died_at], [attempts], [reason])"
+_BURIED = (
+    " SELECT [id], [topic], [key], [body], [created_at], TEXT, [attempts] + 1, TEXT FROM [kernel_outbox]"
+    " WHERE [seq] = ?"
 )
-_PRUNE_INBOX = (
-    "DELETE FROM [kernel_inbox] WHERE [id] IN (SELECT [id] FROM [kernel_inbox]"
-    " WHERE [received_at] < ? ORDER BY [received_at] LIMIT ?) RETURNING [id]"
-)
-_BURY = (
-    "INSERT INTO [kernel_dead_letters] ([id], [topic], [key], [body], [created_at], [died_at], [attempts], [reason])"
-    " SELECT [id], [topic], [key], [body], [created_at], CAST(? AS TEXT), [attempts] + 1, CAST(? AS TEXT)"
-    " FROM [kernel_outbox] WHERE [seq] = ? ON CONFLICT DO NOTHING"
-)
-_FIRST_MEMORY = (
-    "INSERT INTO [kernel_relay] ([name], [value]) VALUES ('database_id', ?), ('batch', ?) ON CONFLICT DO NOTHING"
-)
+_FIRST_MEMORY = "INSERT INTO [kernel_relay] ([name], [value]) VALUES ('database_id', ?), ('batch', ?)"
 _MOVE_MARK = "UPDATE [kernel_relay] SET [value] = ? WHERE [name] = 'batch' AND [value] = ? RETURNING [name]"
-_SEND_AGAIN = (
-    "UPDATE [kernel_outbox] SET [batch] = NULL, [sent_at] = NULL WHERE [seq] IN (SELECT [seq] FROM [kernel_outbox]"
-    " WHERE [batch] > ? AND [sent_at] > ? ORDER BY [sent_at] LIMIT ?) RETURNING [seq]"
-)
+_HOLD_MARK = "SELECT [value] FROM [kernel_relay] WHERE [name] = 'batch' FOR UPDATE"
+_SET_MARK = "UPDATE [kernel_relay] SET [value] = ? WHERE [name] = 'batch'"
+_SENT_LATER = "[batch] > ? AND [sent_at] > ? ORDER BY [sent_at] LIMIT ?"
+_UNSEND = "UPDATE [kernel_outbox] SET [batch] = NULL, [sent_at] = NULL WHERE"
+_FIND_SENT = f"SELECT [seq] FROM [kernel_outbox] WHERE {_SENT_LATER}"  # noqa: S608 - words of this module
+_SEND_AGAIN = f"{_UNSEND} [seq] IN ({_FIND_SENT}) RETURNING [seq]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +113,15 @@ class OutboxRows:
         self._driver = driver
         self._app = app
 
+    @property
+    def backend(self) -> str:
+        """sqlite, postgres or mysql."""
+        return self._driver.dialect.name
+
+    async def execute(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        """The rows of one statement, all or nothing."""
+        return await self._driver.run(compile_raw(sql, self._driver.dialect), params)
+
     async def topics(self) -> list[str]:
         """The topics of unsent rows."""
         rows = await self._fetch("SELECT DISTINCT [topic] FROM [kernel_outbox] WHERE [batch] IS NULL")
@@ -132,8 +134,8 @@ class OutboxRows:
         A command of a terminal may not know which service it looks after, so its admin messages leave `app` empty:
         they are of the service that carries them.
         """
-        size = "OCTET_LENGTH([body])" if self._driver.dialect.name == "postgres" else "LENGTH([body])"
-        rows = await self._fetch(_UNSENT.replace("SIZE", size), topic, after, limit, PAGE_BYTES)
+        sql = _UNSENT.replace("SIZE", bytes_of(self.backend, "body"))
+        rows = await self._fetch(sql, topic, after, limit, PAGE_BYTES)
         return [self._named(_outbox_row(row)) for row in rows]
 
     def _named(self, row: OutboxRow) -> OutboxRow:
@@ -167,14 +169,16 @@ class OutboxRows:
     async def bury(self, seq: int, reason: str) -> None:
         """Turns a row into a dead letter."""
         await self._write(
-            (_BURY, (clock.timestamp(), reason, seq)), ("DELETE FROM [kernel_outbox] WHERE [seq] = ?", (seq,))
+            (self._burying(), (clock.timestamp(), reason, seq)),
+            ("DELETE FROM [kernel_outbox] WHERE [seq] = ?", (seq,)),
         )
 
     async def epoch(self) -> Epoch:
         """Who this database is to Redis, and the latest batch; makes up an identity where there is none."""
         found = await self._memory()
         if "database_id" not in found:
-            await self._write((_FIRST_MEMORY, (clock.new_id(), str(Mark(new_nonce(), 0)))))
+            once = insert_once(self.backend, "kernel_relay", "name")
+            await self._write((_FIRST_MEMORY + once, (clock.new_id(), str(Mark(new_nonce(), 0)))))
             found = await self._memory()
         mark = parse_mark(found["batch"])
         if mark is None:
@@ -193,17 +197,15 @@ class OutboxRows:
         """
         count, oldest = 0, clock.to_text(clock.now() - KEPT_SENT)
         while True:
-            again = len(await self._run_at(mark, mark, (_SEND_AGAIN, (after_batch, oldest, RESENT_AT_ONCE))))
+            again = await self._unsend(mark, (after_batch, oldest, RESENT_AT_ONCE))
             count += again
             if again < RESENT_AT_ONCE:
                 return count
 
     async def prune(self) -> None:
         """Removes sent rows and remembered ids that are past their time, some in each commit."""
-        for sql, kept in ((_PRUNE_OUTBOX, KEPT_SENT), (_PRUNE_INBOX, KEPT_INBOX)):
-            oldest = clock.to_text(clock.now() - kept)
-            while len(await self._run(sql, oldest, PRUNED_AT_ONCE)) == PRUNED_AT_ONCE:
-                pass
+        while await self._prune_sent() or await prune_inbox(self):
+            pass
 
     async def lag(self) -> Lag:
         """What has not left yet."""
@@ -219,39 +221,77 @@ class OutboxRows:
         rows = await self._fetch("SELECT MIN([created_at]) FROM [kernel_outbox] WHERE [batch] IS NULL")
         return seconds_since(rows[0][0]) if rows[0][0] else 0.0
 
+    async def _prune_sent(self) -> bool:
+        old = (clock.to_text(clock.now() - KEPT_SENT),)
+        clause = "[batch] IS NOT NULL AND [sent_at] < ?"
+        removed = await remove_some(self, "kernel_outbox", clause, old, PRUNED_AT_ONCE, order_by="sent_at", key="seq")
+        return removed == PRUNED_AT_ONCE
+
     async def _memory(self) -> dict[str, str]:
         return {str(row[0]): str(row[1]) for row in await self._fetch("SELECT [name], [value] FROM [kernel_relay]")}
 
     async def _fetch(self, sql: str, *params: Any) -> list[Row]:
         return await self._driver.fetch(compile_raw(sql, self._driver.dialect), params)
 
-    async def _run(self, sql: str, *params: Any) -> list[Row]:
-        return await self._driver.run(compile_raw(sql, self._driver.dialect), params)
+    async def _run_at(self, mark: Mark, new: Mark, *statements: Statement) -> None:
+        """Moves the mark and runs statements in one commit; raises OutOfStep at another mark."""
 
-    async def _run_at(self, mark: Mark, new: Mark, *statements: Statement) -> list[Row]:
-        """Moves the mark and runs statements in one commit: the rows of the last. Raises OutOfStep at another mark."""
-        move: Statement = (_MOVE_MARK, (str(new), str(mark)))
-        compiled = [(compile_raw(sql, self._driver.dialect), params) for sql, params in (move, *statements)]
+        def work() -> Work[None]:
+            yield from self._move(mark, new)
+            for statement in statements:
+                yield self._compiled(*statement)
 
-        def work() -> Work[list[Row]]:
-            rows = yield compiled[0]
-            if not rows:
-                raise OutOfStep
-            for statement in compiled[1:]:
-                rows = yield statement
-            return rows
+        await self._driver.write(work, ANY_GENERATION, "kernel_outbox")
+
+    def _move(self, mark: Mark, new: Mark) -> Work[None]:
+        """Moves the mark, which nobody else does until the unit ends; raises OutOfStep at another mark."""
+        if self.backend == MYSQL:
+            rows = yield self._compiled(_HOLD_MARK, ())
+            is_there = bool(rows) and rows[0][0] == str(mark)
+        else:
+            is_there = bool((yield self._compiled(_MOVE_MARK, (str(new), str(mark)))))
+        if not is_there:
+            raise OutOfStep
+        if self.backend == MYSQL:
+            yield self._compiled(_SET_MARK, (str(new),))
+
+    async def _unsend(self, mark: Mark, params: Sequence[Any]) -> int:
+        """Makes some rows unsent, at this mark; how many."""
+
+        def work() -> Work[int]:
+            yield from self._move(mark, mark)
+            if self.backend != MYSQL:
+                return len((yield self._compiled(_SEND_AGAIN, params)))
+            # Whoever else changes what is sent has to move the mark first; only what is too old may be gone meanwhile.
+            found = yield self._compiled(_FIND_SENT, params)
+            yield self._compiled(f"{_UNSEND} {_SENT_LATER}", params)
+            return len(found)
 
         return await self._driver.write(work, ANY_GENERATION, "kernel_outbox")
 
+    def _burying(self) -> str:
+        text = text_param(self.backend)
+        return BURY + _BURIED.replace("TEXT", text) + insert_once(self.backend, "kernel_dead_letters", "id")
+
     async def _write(self, *statements: Statement) -> None:
         """All of the statements in one commit."""
-        compiled = [(compile_raw(sql, self._driver.dialect), params) for sql, params in statements]
 
         def work() -> Work[None]:
-            for statement in compiled:  # noqa: UP028 - a generator with `yield from` over a list cannot be sent rows
-                yield statement
+            for statement in statements:
+                yield self._compiled(*statement)
 
         await self._driver.write(work, ANY_GENERATION, "kernel_outbox")
+
+    def _compiled(self, sql: str, params: Sequence[Any]) -> Statement:
+        return compile_raw(sql, self._driver.dialect), params
+
+
+async def prune_inbox(db: Runner) -> bool:
+    """Forgets some messages that are past their time; whether there may be more of them."""
+    old = (clock.to_text(clock.now() - KEPT_INBOX),)
+    clause = "[received_at] < ?"
+    removed = await remove_some(db, "kernel_inbox", clause, old, PRUNED_AT_ONCE, order_by="received_at")
+    return removed == PRUNED_AT_ONCE
 
 
 def parse_mark(text: str | None) -> Mark | None:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from app_kernel.core import clock
 from app_kernel.core.errors import Unavailable
 from app_kernel.core.outbox import Message, Sink
+from app_kernel.core.sql_words import MYSQL, insert_once
 from app_kernel.db.database import Database
 from app_kernel.db.outbox.backoff import Backoff
 from app_kernel.db.outbox.channel import PAGE, RETRY_SECONDS
 from app_kernel.db.outbox.inbox import MAX_ATTEMPTS, TOO_LONG, check_writable, reason_of, write_batch
-from app_kernel.db.outbox.rows import decode_body, encode_body
+from app_kernel.db.outbox.rows import BURY, decode_body, encode_body
 from app_kernel.db.outbox.streams import GROUP, REDIS_SECONDS, answer_of, is_full, is_timeout
 
 if TYPE_CHECKING:
@@ -36,10 +37,7 @@ LONGEST_SHOWN = 10_000
 WAIT_SECONDS = 1.0
 """How long a worker waits for new entries before it looks for ones that nobody finished."""
 
-_BURY = (
-    "INSERT INTO [kernel_dead_letters] ([id], [topic], [key], [body], [created_at], [died_at], [attempts], [reason])"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-)
+_LOCK = "INSERT INTO [kernel_relay] ([name], [value]) VALUES (?, '')"
 
 # A script and no MULTI, in which a Redis that is full refuses even what makes it emptier.
 _FINISH = """
@@ -82,7 +80,6 @@ class StreamReader:
         self._finish = redis.register_script(_FINISH)
         self._leave = redis.register_script(_LEAVE)
         self._db = database.connection()
-        self._is_postgres = database.driver.dialect.name == "postgres"
         self._topic = topic
         self._sink = sink
         self._consumer = consumer
@@ -309,7 +306,8 @@ class StreamReader:
     async def _bury(self, message: Message, attempts: int, reason: str) -> None:
         died_at, body = clock.timestamp(), encode_body(message.body)
         values = (message.id, message.topic, message.key, body, message.created_at, died_at, attempts, reason)
-        await self._db.privileged.execute(_BURY, values)
+        once = insert_once(self._db.backend, "kernel_dead_letters", "id")
+        await self._db.privileged.execute(f"{BURY} VALUES (?, ?, ?, ?, ?, ?, ?, ?){once}", values)
 
     async def _acknowledge(self, done: Sequence[Entry]) -> None:
         """After the commit: what is not acknowledged comes again, and is dropped by its id then."""
@@ -323,8 +321,12 @@ class StreamReader:
 
     async def _keep_others_out(self) -> None:
         """Lets one worker at a time go on; a transaction on SQLite does so by itself."""
-        if self._is_postgres:
+        if self._db.backend == "postgres":
             await self._db.privileged.execute("SELECT pg_advisory_xact_lock(?)", (_lock_number(self._topic),))
+        elif self._db.backend == MYSQL:
+            # A row that is there is locked as well, until the transaction ends.
+            once = insert_once(MYSQL, "kernel_relay", "name")
+            await self._db.privileged.execute(_LOCK + once, (f"reader:{self._topic}",))
 
 
 def _entry(topic: str, entry_id: Any, raw: Mapping[Any, Any]) -> Entry:

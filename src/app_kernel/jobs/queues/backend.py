@@ -11,6 +11,10 @@ from app_kernel.core.jobs import JobFigures, Status
 from app_kernel.jobs.records import Claims, Enqueued, JobFilter, JobRow, NewJob, Outcome
 
 PRUNED_AT_ONCE = 500
+NEEDS_REDIS = (
+    "redis_url: missing; background jobs on MySQL need Redis: set it, or use PostgreSQL or SQLite, which keep jobs"
+    " themselves"
+)
 
 
 def reason_of(exc: BaseException) -> str:

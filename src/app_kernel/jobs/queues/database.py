@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from app_kernel.core import clock
-from app_kernel.core.errors import JobConflict, Unavailable, UniqueViolation
+from app_kernel.core.errors import ConfigurationError, JobConflict, Unavailable, UniqueViolation
 from app_kernel.core.jobs import DEAD_TTL, UNFINISHED, JobFigures, Status
 from app_kernel.core.ports import Statements
+from app_kernel.core.sql_words import MYSQL
 from app_kernel.jobs.queues import statements as sql
-from app_kernel.jobs.queues.backend import PRUNED_AT_ONCE, Backend
+from app_kernel.jobs.queues.backend import NEEDS_REDIS, PRUNED_AT_ONCE, Backend
 from app_kernel.jobs.records import Claims, Enqueued, JobFilter, JobRow, NewJob, Outcome, as_number
 
 LOOK_SECONDS = 1.0
@@ -23,6 +24,14 @@ _CONFLICT_TRIES = 5
 
 Rows = Sequence[Sequence[Any]]
 Work = Generator[tuple[str, Sequence[Any]], Any, Any]
+
+
+async def ensure_tables(db: Statements) -> None:
+    """Makes what the app database is to have for jobs, wherever they are kept."""
+    tables = sql.TABLES[db.backend]
+    found = await db.fetch(sql.FIND_TABLE[db.backend], tables)
+    if int(found[0][0]) != len(tables):
+        await db.define(sql.create(db.backend))
 
 
 class DatabaseBackend(Backend):
@@ -37,9 +46,9 @@ class DatabaseBackend(Backend):
         """By queue, when to look next for scheduled jobs that became due, on the monotonic clock."""
 
     async def open(self) -> None:
-        found = await self._db.fetch(sql.FIND_TABLE[self._db.backend], sql.TABLES)
-        if int(found[0][0]) != len(sql.TABLES):
-            await self._db.define(sql.create(self._db.backend))
+        if self._db.backend == MYSQL:
+            raise ConfigurationError([NEEDS_REDIS])
+        await ensure_tables(self._db)
 
     async def close(self) -> None:
         self._looks.clear()

@@ -6,6 +6,7 @@ PostgreSQL's own clock decides there, as workers may run on machines whose clock
 from functools import lru_cache
 
 from app_kernel.core.jobs import DEAD_TTL
+from app_kernel.core.sql_words import MYSQL
 
 _NOW = {
     "sqlite": "CAST(? AS REAL)",
@@ -26,7 +27,9 @@ _OPTIONS = {
     "postgres": " WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)",
 }
 
-TABLES = ("kernel_jobs", "kernel_job_queues", "kernel_job_handovers")
+_TABLES = ("kernel_jobs", "kernel_job_queues", "kernel_job_handovers")
+TABLES = {"sqlite": _TABLES, "postgres": _TABLES, "mysql": ("kernel_job_handovers",)}
+"""What an app database has: on MySQL, jobs are in Redis, and only those on their way there are remembered."""
 
 _CREATE = (
     "CREATE TABLE IF NOT EXISTS [kernel_jobs] ([seq] {seq}, [id] {text} NOT NULL UNIQUE, [queue] {text} NOT NULL,"
@@ -50,6 +53,13 @@ _CREATE = (
     "CREATE TABLE IF NOT EXISTS [kernel_job_handovers] ([seq] {seq}, [id] {text} NOT NULL UNIQUE,"
     " [body] {text} NOT NULL, [sent_at] DOUBLE PRECISION NOT NULL)",
 )
+# Texts compare to the byte, also in the spaces at their end: MySQL 8 and MariaDB read a comment each.
+_CREATE_MYSQL = (
+    "CREATE TABLE IF NOT EXISTS [kernel_job_handovers] ([seq] BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+    " [id] VARCHAR(191) NOT NULL UNIQUE, [body] LONGTEXT NOT NULL, [sent_at] DOUBLE PRECISION NOT NULL)"
+    " ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"
+    " /*!80000 COLLATE utf8mb4_0900_bin */ /*M! COLLATE utf8mb4_nopad_bin */",
+)
 
 COLUMNS = (
     "id", "queue", "task", "status", "rank", "due", "body", "unique_key", "user_id", "workspace_id", "attempts",
@@ -66,6 +76,7 @@ FIND_TABLE = {
         "SELECT COUNT(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"
         " AND relname IN (?, ?, ?)"
     ),
+    "mysql": ("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN (?)"),
 }
 GET = f"SELECT {_SELECTED} FROM [kernel_jobs] WHERE [id] = ?"
 FIND_EXISTING = (
@@ -137,6 +148,8 @@ INSERT_CHUNK = 500
 
 def create(backend: str) -> list[str]:
     """The tables and indexes."""
+    if backend == MYSQL:
+        return list(_CREATE_MYSQL)
     words = {"text": _TEXT[backend], "seq": _SEQ[backend], "options": _OPTIONS[backend]}
     return [sql.format(**words) for sql in _CREATE]
 

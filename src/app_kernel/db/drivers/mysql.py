@@ -1,0 +1,172 @@
+"""MySQL and MariaDB over asyncmy: every call is one transaction on a connection of the pool."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
+
+from app_kernel.core.database_figures import DatabaseFigures, PoolFigures
+from app_kernel.core.errors import Unavailable, UniqueViolation
+from app_kernel.db.dialects.mysql import MySqlDialect
+from app_kernel.db.drivers.base import Driver, Lease, Row, Snapshot, Transaction, Unit
+from app_kernel.db.drivers.counted import counted, counted_read
+from app_kernel.db.drivers.mysql_layout import create_database, create_layout
+from app_kernel.db.drivers.mysql_lease import LEASE_WORDS
+from app_kernel.db.drivers.mysql_options import MySqlOptions
+from app_kernel.db.drivers.mysql_runner import MySqlRunner
+from app_kernel.db.drivers.mysql_schema import MySqlSchema
+from app_kernel.db.drivers.mysql_signals import MySqlSignals
+from app_kernel.db.drivers.mysql_snapshot import open_snapshot
+from app_kernel.db.drivers.mysql_statements import GENERATION, RawStatement, defining_unit, guard
+from app_kernel.db.drivers.mysql_transaction import MySqlTransaction
+from app_kernel.db.drivers.mysql_wire import MySqlWire
+from app_kernel.db.drivers.pool import Pool
+from app_kernel.db.drivers.runner import Tries
+from app_kernel.db.drivers.table_lease import TableLease
+from app_kernel.db.drivers.units import Answer, answer, writing_values
+
+T = TypeVar("T")
+
+
+class MySqlDriver(Driver):
+    """One database of a server."""
+
+    dialect: MySqlDialect
+
+    def __init__(self, options: MySqlOptions) -> None:
+        # Of this database alone, because its words depend on the server.
+        self.dialect = MySqlDialect()
+        self.figures = DatabaseFigures()
+        self._options = options
+        self._wire = MySqlWire(options, self.dialect)
+        self._pool = Pool(self._wire)
+        self._runner = MySqlRunner(self._pool, self._wire)
+        self._schema = MySqlSchema(self._wire, options, self._moved_on)
+        self._signals = MySqlSignals(self._look, self._count, self._schema.mend)
+
+    async def open(self) -> None:
+        if self._options.create:
+            await self._create()
+        self._pool.open()
+        try:
+            self.generation = await self._lay_out()
+        except BaseException:
+            # Also when the task was cancelled: nobody else knows of the connections.
+            await asyncio.shield(asyncio.create_task(self._close()))
+            raise
+        self._signals.open()
+
+    async def close(self) -> None:
+        # A task of its own, because one that is cancelled midway must not leave connections behind.
+        await asyncio.shield(asyncio.create_task(self._close()))
+
+    @counted_read
+    async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
+        rows = await self._runner.single(sql, params, reads=True)
+        if observed:
+            seen = rows[0][-1] if rows else (await self._runner.single(GENERATION, (), reads=True))[0][0]
+            self.generation = max(self.generation, seen)
+        return rows
+
+    @counted("write")
+    async def write(self, unit: Unit[T], generation: int, table: str) -> T:
+        try:
+            with writing_values(self._wire):
+                return await self._runner.transact(guard(self.dialect.table(table), generation), unit)
+        except UniqueViolation as exc:
+            raise await self._runner.with_fields(exc) from exc.__cause__
+
+    @counted("write")
+    async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        try:
+            return await self._runner.single(sql, params, reads=False, isolated=True)
+        except UniqueViolation as exc:
+            raise await self._runner.with_fields(exc) from exc.__cause__
+
+    @counted("define")
+    async def define(self, unit: Unit[T]) -> T:
+        return await self._schema.change(unit)
+
+    @counted("raw")
+    async def execute(self, sql: str, params: Sequence[Any]) -> Answer:
+        raw = RawStatement(sql)
+        try:
+            if raw.defines:
+                return await self._schema.change(defining_unit(sql, params))
+            # Never as a read, which is repeated when its end was not heard of: a function in it may write.
+            rows = await self._runner.single(sql, params, reads=False, leaves_state=raw.leaves_state)
+        except UniqueViolation as exc:
+            raise await self._runner.with_fields(exc) from exc.__cause__
+        return answer(rows)
+
+    @counted("transaction")
+    async def begin(self, seconds: float) -> Transaction:
+        tries = Tries(self._wire)
+        while True:
+            connection = await self._pool.acquire()
+            transaction = MySqlTransaction(
+                self, connection, self._pool, self._wire, self._moved_on, schema=self._schema
+            )
+            transaction.figures = self.figures
+            try:
+                await transaction.start(self._runner.begin, seconds)
+            except self._wire.foreign as exc:
+                await self._runner.give_back(connection, exc)
+                if not tries.again(exc, undone=True):
+                    raise self._wire.to_ours(exc) from exc
+            except BaseException:
+                self._pool.discard(connection)
+                raise
+            else:
+                return transaction
+
+    def pool(self) -> PoolFigures:
+        return self._pool.figures()
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        return open_snapshot(self._options, self.dialect)
+
+    async def acquire_lease(self, name: str) -> Lease | None:
+        return await TableLease.acquire(self._runner, LEASE_WORDS, name)
+
+    def signal(self, channel: str) -> None:
+        self._signals.signal(channel)
+
+    def on_signal(self, channel: str, callback: Callable[[], object]) -> Callable[[], None]:
+        return self._signals.on_signal(channel, callback)
+
+    async def _close(self) -> None:
+        await self._signals.close()
+        self._schema.close()
+        await self._pool.close()
+
+    async def _create(self) -> None:
+        connection = await self._wire.connect_to(database=False)
+        try:
+            await create_database(connection, self._options.database)
+        except self._wire.foreign as exc:
+            raise self._as_unavailable(exc) from exc
+        finally:
+            connection.terminate()
+
+    async def _lay_out(self) -> int:
+        connection: Any = await self._pool.acquire()
+        try:
+            return await create_layout(connection, self.dialect, self._options.database)
+        except self._wire.foreign as exc:
+            raise self._as_unavailable(exc) from exc
+        finally:
+            self._pool.release(connection)
+
+    def _as_unavailable(self, exc: BaseException) -> Unavailable:
+        ours = self._wire.to_ours(exc)
+        return ours if isinstance(ours, Unavailable) else Unavailable(f"The database cannot be used: {ours}")
+
+    def _moved_on(self, generation: int) -> None:
+        self.generation = max(self.generation, generation)
+
+    async def _look(self, sql: str) -> list[Row]:
+        return await self._runner.single(sql, (), reads=True)
+
+    async def _count(self, sql: str, params: list[str]) -> None:
+        await self._runner.single(sql, params, reads=False)

@@ -1,0 +1,173 @@
+"""Changes of the schema on MySQL, where each one commits by itself and whatever is open in its session.
+
+Two connections of their own: one makes the tables, the other writes of them into the catalog, in one transaction
+that commits last. What kills a change in between leaves columns that say themselves what they hold.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from app_kernel.core.errors import DatabaseBusy, SchemaChangeInTransaction
+from app_kernel.db.dialects.mysql_marks import mark
+from app_kernel.db.drivers.base import Unit
+from app_kernel.db.drivers.mysql_connection import Connection
+from app_kernel.db.drivers.mysql_options import MySqlOptions
+from app_kernel.db.drivers.mysql_runner import BEGIN
+from app_kernel.db.drivers.mysql_statements import (
+    BUMP_GENERATION,
+    CLEAR_CHANGE,
+    DDL_LOCK_SECONDS,
+    GENERATION,
+    MARK_CHANGE,
+    SCHEMA_LOCK_SECONDS,
+    check_sendable,
+    defined_tables,
+    first_word,
+    schema_lock,
+)
+from app_kernel.db.drivers.mysql_wire import MySqlWire
+from app_kernel.db.drivers.runner import Tries
+from app_kernel.db.drivers.units import run_unit
+
+T = TypeVar("T")
+
+KEPT_SECONDS = 2.0
+"""How long the connections stay open for the next change."""
+BUILD_SECONDS = 86400
+_CATALOG = re.compile(r"\bkernel_(?:meta|catalog)\b")
+_DDL = frozenset({"ALTER", "CREATE", "DROP", "LOCK", "RENAME", "TRUNCATE"})
+
+
+class MySqlSchema:
+    """Changes the schema of one database, one change at a time."""
+
+    def __init__(self, wire: MySqlWire, options: MySqlOptions, moved_on: Callable[[int], None]) -> None:
+        self._wire = wire
+        self._seconds = options.statement_timeout
+        self._lock_name = schema_lock(options.database)
+        self._moved_on = moved_on
+        self._turn = asyncio.Lock()
+        self._kept: tuple[Connection, Connection] | None = None
+        self._closer: asyncio.TimerHandle | None = None
+
+    async def change(self, unit: Unit[T], used: frozenset[str] = frozenset()) -> T:
+        """The result of a unit; raises SchemaChangeInTransaction where it would change one of the tables in `used`."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._turn.acquire()
+        except TimeoutError as exc:
+            raise DatabaseBusy("The schema of the database is being changed all the time; try again.") from exc
+        try:
+            return await self._try(unit, used)
+        finally:
+            self._turn.release()
+
+    async def mend(self) -> None:
+        """Has everybody look at the schema again, if a change of it was broken off by the end of its process."""
+        if self._turn.locked():
+            return
+
+        def work() -> Any:
+            # With the lock held, nobody is changing anything: whoever left the mark is gone.
+            yield (BUMP_GENERATION, ())
+            yield (CLEAR_CHANGE, ())
+
+        _, catalog = await self._connections()
+        free = await catalog.fetch(f"SELECT IS_FREE_LOCK({mark(1)})", self._lock_name)
+        if free[0][0] == 1:
+            await self.change(work)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        if self._closer is not None:
+            self._closer.cancel()
+        for connection in self._kept or ():
+            connection.terminate()
+        self._kept = None
+
+    async def _try(self, unit: Unit[T], used: frozenset[str]) -> T:
+        tries = Tries(self._wire)
+        while True:
+            committing = False
+            tables, catalog = await self._connections()
+            try:
+                await self._lock(catalog)
+                route = _Route(tables, catalog, used)
+                result = await run_unit(unit, route.fetch, check_sendable)
+                if route.marked:
+                    await catalog.execute(CLEAR_CHANGE)
+                generation: int = (await catalog.fetch(GENERATION))[0][0]
+                committing = True
+                await self._wire.commit(catalog)
+                await route.unlock()
+                await catalog.fetch(f"SELECT RELEASE_LOCK({mark(1)})", self._lock_name)
+            except self._wire.foreign as exc:
+                # The server lets go of every lock of theirs.
+                self.close()
+                if not tries.again(exc, undone=not committing):
+                    raise self._wire.to_ours(exc) from exc
+            except BaseException:
+                self.close()
+                raise
+            else:
+                self._keep()
+                self._moved_on(generation)
+                return result
+
+    async def _lock(self, catalog: Connection) -> None:
+        wait = f"SELECT GET_LOCK({mark(1)}, {SCHEMA_LOCK_SECONDS})"
+        if (await catalog.fetch(wait, self._lock_name))[0][0] != 1:
+            raise DatabaseBusy("Another process has been changing the schema for too long; try again.")
+        await catalog.execute(BEGIN)
+
+    async def _connections(self) -> tuple[Connection, Connection]:
+        if self._closer is not None:
+            self._closer.cancel()
+        if self._kept is None or any(connection.is_closed() for connection in self._kept):
+            self.close()
+            tables, catalog = await self._wire.connect(), await self._wire.connect()
+            self._kept = tables, catalog
+            # A change of a big table takes its time; and while it waits for one, everybody else waits behind it.
+            limit = "; SET SESSION max_statement_time = 0" if self._wire.is_mariadb else ""
+            await tables.execute(f"SET SESSION lock_wait_timeout = {DDL_LOCK_SECONDS}{limit}")
+        return self._kept
+
+    def _keep(self) -> None:
+        self._closer = asyncio.get_running_loop().call_later(KEPT_SECONDS, self.close)
+
+
+class _Route:
+    """Which of the two connections a statement goes to."""
+
+    def __init__(self, tables: Connection, catalog: Connection, used: frozenset[str]) -> None:
+        self._tables = tables
+        self._catalog = catalog
+        self._used = used
+        self._locked: frozenset[str] = frozenset()
+        self.marked = False
+        """Whether kinds are being changed, under a lock of the tables."""
+
+    async def fetch(self, sql: str, *params: Any) -> Any:
+        """The rows of a statement."""
+        word = first_word(sql)
+        if word not in _DDL:
+            is_catalog = _CATALOG.search(sql) is not None
+            return await (self._catalog if is_catalog else self._tables).fetch(sql, *params, timeout=BUILD_SECONDS)
+        if not self._used.isdisjoint(defined_tables(sql)):
+            raise SchemaChangeInTransaction
+        if word == "LOCK":
+            if defined_tables(sql) <= self._locked:
+                # Taken again, it would be let go for a moment, in the middle of a change.
+                return []
+            if not self.marked:
+                self.marked = True
+                await self._tables.execute(MARK_CHANGE)
+            self._locked = defined_tables(sql)
+        return await self._tables.fetch(sql, *params, timeout=BUILD_SECONDS)
+
+    async def unlock(self) -> None:
+        """Lets everybody at the tables again, after the catalog knows of them."""
+        if self.marked:
+            await self._tables.execute("UNLOCK TABLES")

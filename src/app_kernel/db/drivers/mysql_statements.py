@@ -1,0 +1,141 @@
+"""What a statement of the caller's does to MySQL, as far as its text tells, and statements of the driver's own."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from app_kernel.core.errors import InvalidQuery
+from app_kernel.db.drivers.base import ANY_GENERATION, Unit, Work
+from app_kernel.db.drivers.units import Answer, answer, check_text
+
+SCHEMA_LOCK_SECONDS = 15
+"""How long a change of the schema waits for another one; nobody else waits behind it."""
+DDL_LOCK_SECONDS = 3
+"""How long a change of a table waits for those who use it; meanwhile everybody else waits behind it."""
+
+GENERATION = """SELECT "value" FROM "kernel_meta" WHERE "key" = 'generation'"""
+BUMP_GENERATION = """UPDATE "kernel_meta" SET "value" = "value" + 1 WHERE "key" = 'generation'"""
+MARK_CHANGE = """UPDATE "kernel_meta" SET "value" = 1 WHERE "key" = 'changing'"""
+"""Before a change of kinds, which several statements make: whoever finds it with nobody changing has to move on."""
+CLEAR_CHANGE = """UPDATE "kernel_meta" SET "value" = 0 WHERE "key" = 'changing' AND "value" <> 0"""
+FORGET_DROPPED = (
+    'UPDATE "kernel_catalog" SET "adopted" = 1 WHERE "adopted" = 0 AND "entity" NOT IN'
+    " (SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE())"
+)
+"""A table that the application makes in place of a dropped one is its own; the kinds stay, for the history's sake."""
+_FAILS = "(SELECT 1 UNION SELECT 2)"
+"""An error of MySQL's wherever one value is expected, and only when it is asked for."""
+
+_LEADING = re.compile(r"(?:\s|--(?=\s)[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|/\*(?![!M]).*?\*/|\()+", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z]+")
+_LASTING = frozenset(
+    {
+        "BEGIN", "BINLOG", "CHANGE", "COMMIT", "DEALLOCATE", "DELIMITER", "EXECUTE", "FLUSH", "GET", "HANDLER", "KILL",
+        "LOAD", "LOCK", "PREPARE", "PURGE", "RELEASE", "RESET", "ROLLBACK", "SAVEPOINT", "SET", "SHUTDOWN", "START",
+        "STOP", "UNLOCK", "USE", "XA",
+    }
+)  # fmt: skip
+"""First words of what would end a transaction or outlast the statement on a connection that others use too."""
+_DEFINING = frozenset(
+    {
+        "ALTER", "ANALYZE", "CALL", "CHECK", "CREATE", "DROP", "GRANT", "IMPORT", "INSTALL", "OPTIMIZE", "RENAME",
+        "REPAIR", "REVOKE", "TRUNCATE", "UNINSTALL",
+    }
+)  # fmt: skip
+"""First words of what commits the transaction that is open."""
+_QUOTED = re.compile(
+    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | --(?=\s)[^\n]* | \#[^\n]* | /\*(?![!M]).*?\*/""",
+    re.VERBOSE | re.DOTALL,
+)
+_ROUTINE = re.compile(
+    r"CREATE\s+(OR\s+REPLACE\s+)?(AGGREGATE\s+)?(DEFINER\s*=\s*\S+\s+)?(TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE)\b",
+    re.IGNORECASE,
+)
+_TEMPORARY = re.compile(r"\bCREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\b", re.IGNORECASE)
+_INTO = re.compile(r"\bINTO\s+(OUTFILE|DUMPFILE|@)|@\w*\s*:=", re.IGNORECASE)
+_LEAVES_STATE = re.compile(r"\b(GET_LOCK|RELEASE_LOCK|RELEASE_ALL_LOCKS|LAST_INSERT_ID)\b|@", re.IGNORECASE)
+_DEFINED = re.compile(
+    r"""\b(?:TABLES?(?:\s+IF\s+(?:NOT\s+)?EXISTS)?|ON|REFERENCES|TRUNCATE|WRITE,)\s+(?:"([^"]+)"|`([^`]+)`|(\w+))""",
+    re.IGNORECASE,
+)
+_USED = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|DELETE)\s+`?(\w+)`?", re.IGNORECASE)
+_NAMES = re.compile(r'"([^"]+)"')
+
+
+class RawStatement:
+    """A statement of the caller's, as far as its text tells what it does; raises InvalidQuery for a forbidden one."""
+
+    __slots__ = ("defines", "leaves_state")
+
+    def __init__(self, sql: str) -> None:
+        words = _QUOTED.sub(lambda found: "" if found[0][:1] in "-#/" else "''", sql)
+        word = first_word(sql)
+        if "/*!" in words or "/*M!" in words:
+            raise InvalidQuery("execute() runs no comments that only some servers execute.")
+        if word in _LASTING or _TEMPORARY.search(words) or _INTO.search(words):
+            raise InvalidQuery(
+                "execute() may not open or end transactions, change settings, variables or files, or make temporary"
+                " tables: the connection it runs on is everybody's."
+            )
+        if ";" in words.rstrip().removesuffix(";") and not _ROUTINE.match(words.lstrip()):
+            raise InvalidQuery("execute() runs one statement at a time.")
+        self.defines = word in _DEFINING
+        """Whether it may change the schema, and commits what is open."""
+        self.leaves_state = word == "CALL" or _LEAVES_STATE.search(words) is not None
+        """Whether the connection may keep something of it, so that nobody else may use it."""
+
+
+def first_word(sql: str) -> str:
+    """The first keyword in capitals, after space, comments and parentheses; empty where there is none."""
+    found = _LEADING.match(sql)
+    word = _WORD.match(sql, found.end() if found else 0)
+    return word[0].upper() if word else ""
+
+
+def check_sendable(sql: str) -> None:
+    """Raises InvalidQuery for a statement that cannot be sent; NUL stands in marks, and nobody else's text has one."""
+    if not sql.isascii():
+        check_text(sql.replace("\0", ""))
+
+
+def guard(table: str, generation: int) -> str:
+    """Statements after which nobody can change the table; the last one fails if the schema is not at `generation`.
+
+    `table` is spelled as the dialect does. A statement takes hold of all its tables, until the transaction ends,
+    before it looks at any row: so what it sees of the generation is what counts afterwards.
+    """
+    if generation == ANY_GENERATION:
+        return ""
+    nothing = f"FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM {table} LIMIT 0)"  # noqa: S608 - a quoted name
+    return f"; SELECT IF(({GENERATION}) = {generation:d}, 1, {_FAILS}) {nothing}"
+
+
+def schema_lock(database: str) -> str:
+    """The name of the lock under which a database's schema is changed, among all processes; the server has one set."""
+    return f"app_kernel.{hashlib.sha256(database.encode()).hexdigest()[:32]}"
+
+
+def defined_tables(sql: str) -> frozenset[str]:
+    """The tables that a definition changes or refers to."""
+    return frozenset(name for found in _DEFINED.finditer(sql) for name in found.groups() if name)
+
+
+@lru_cache(maxsize=2048)
+def used_tables(sql: str) -> frozenset[str]:
+    """The tables that a statement may work on: every quoted name, and whatever stands where a table does."""
+    named = {name for found in _USED.finditer(sql) for name in found.groups() if name}
+    return frozenset(named | set(_NAMES.findall(sql)))
+
+
+def defining_unit(sql: str, params: Sequence[Any]) -> Unit[Answer]:
+    """A statement of the caller's that may change the schema, and what follows of that."""
+
+    def work() -> Work[Answer]:
+        rows = yield (sql, params)
+        yield (FORGET_DROPPED, ())
+        yield (BUMP_GENERATION, ())
+        return answer(rows)
+
+    return work
