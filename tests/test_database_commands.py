@@ -22,7 +22,7 @@ from tests.conformance.backends import BACKENDS, Place
 from tests.small_service import small_app
 
 KINDS: dict[str, Any] = {
-    "text": "a\x1bb", "price": Decimal("1.5"), "raw": b"\x00\xff", "born": date(2000, 1, 2), "big": 2**70,
+    "text": "a\x1bb\x9b\u202e", "price": Decimal("1.5"), "raw": b"\x00\xff", "born": date(2000, 1, 2), "big": 2**70,
     "key": UUID(int=1), "at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "tags": ["x", {"y": 1}], "long": "z" * 500,
 }  # fmt: skip
 
@@ -110,6 +110,12 @@ def test_a_check_that_finds_something_says_how_to_mend_it_and_ends_with_1(case: 
     assert (shown["ok"], shown["findings"][0]["code"]) == (False, "written-raw")
     case.do(lambda db: db.save_entity("widgets", {"id": "raw", "size": 1}))
     assert case.run("check", "--deep").splitlines()[-1] == "nothing is wrong"
+    late = (
+        "INSERT INTO [kernel_outbox] ([id], [topic], [key], [body], [created_at])"
+        " VALUES ('m', ?, '', '{}', '2026-01-01T00:00:00.000000Z')"
+    )
+    case.do(lambda db: db.execute(late, ("lost\x1b[2J",)))
+    assert "WRONG [outbox-late] lost?[2J: Messages wait for " in case.run("check", status=1)
 
 
 def test_a_service_that_runs_is_checked_with_the_tables_of_its_features(case: Case) -> None:
@@ -134,7 +140,7 @@ def test_a_history_shows_each_version_with_what_differs(case: Case) -> None:
     assert told[0].endswith('  -  "made"')
     assert first > 0
     assert '    name: "first" -> "second"' in told
-    assert '    text: - -> "a\\u001bb"' in told
+    assert '    text: - -> "a\\u001bb??"' in told
     assert f'    long: - -> "{"z" * 99}...' in told
     assert '    price: - -> "1.5"' in told
     assert [line.split("  ")[:2] for line in told if line.startswith("version")] == [

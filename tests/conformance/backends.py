@@ -1,6 +1,5 @@
 """The backends that must pass the suite: a new one is a line here and its words for tables of an application's."""
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +28,8 @@ class Place:
     """The database file, where there is one."""
     forget: Callable[[str], Awaitable[None]] | None = None
     """Makes the database as one that was never opened, where it is not that already."""
+    takes_schema_back: bool = True
+    """Whether a transaction that fails takes tables and fields back that it made, and may make some late."""
     _open: list[Database] = field(default_factory=list)
 
     async def open(self) -> Store:
@@ -153,7 +154,7 @@ MYSQL_WORDS = {
 async def mysql() -> AsyncIterator[Place]:
     """A database of its own on a real server."""
     async with empty_database() as url:
-        place = Place("mysql", url, MYSQL_WORDS, forget=drop_database)
+        place = Place("mysql", url, MYSQL_WORDS, forget=drop_database, takes_schema_back=False)
         try:
             yield place
         finally:
@@ -163,6 +164,5 @@ async def mysql() -> AsyncIterator[Place]:
 BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[Place]]] = {
     "sqlite": sqlite,
     "postgres": postgres,
+    "mysql": mysql,
 }
-if os.environ.get("APP_KERNEL_MYSQL"):
-    BACKENDS["mysql"] = mysql

@@ -131,7 +131,8 @@ class _Cleaner:
     def close(self) -> None:
         """Drops every database and ends the thread."""
         for name in self._made:
-            self._aside.run(execute(self._connection, f"DROP DATABASE IF EXISTS `{name}`"))
+            drop = f"DROP DATABASE IF EXISTS `{name}`; DROP DATABASE IF EXISTS `{name}{ADMIN_SUFFIX}`"
+            self._aside.run(execute(self._connection, drop))
         self._aside.run(self._connection.ensure_closed())
         self._aside.close()
 

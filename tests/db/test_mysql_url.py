@@ -108,7 +108,7 @@ BAD = {
     "a pool of nothing": ("mysql://me:{secret}@db/app?pool_size=0", "pool_size"),
     "no time at all": ("mysql://me:{secret}@db/app?statement_timeout=0", "statement_timeout"),
     "an unknown sslmode": ("mysql://me:{secret}@db/app?ssl-mode={secret}", "verify-full"),
-    "an authority that is not asked": ("mysql://me:{secret}@db/app?ssl-mode=PREFERRED&ssl-ca=/{secret}", "sslrootcert"),
+    "an authority that is not asked": ("mysql://me:{secret}@db/app?ssl-mode=PREFERRED&ssl-ca=/{secret}", "not asked"),
     "another character set": ("mysql://me:{secret}@db/app?charset=latin1", "utf8mb4"),
 }
 

@@ -38,8 +38,10 @@ def test_a_service_on_mysql_without_redis_says_what_it_needs_among_all_that_is_w
 
 
 def test_with_redis_or_without_jobs_it_may_start() -> None:
-    create_service("app", config=config(redis_url="redis://127.0.0.1:1/0"))
-    create_service("app", config=config(), features=[request_log.create_feature, health.create_feature])
+    with_redis = create_service("app", config=config(redis_url="redis://127.0.0.1:1/0"))
+    without = create_service("app", config=config(), features=[request_log.create_feature, health.create_feature])
+    jobs = [any(each.name == "jobs" for each in app.state.kernel.features) for app in (with_redis, without)]
+    assert jobs == [True, False]
 
 
 def test_a_worker_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,10 +63,9 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
     given = _switched_on(config or ServiceConfig.from_env(), routers)
     configure_logging(given.log_level, secret_values(given))
     settled_name, problems = settle_name(name, given)
-    problems += [*find_problems(given), *_argument_problems(api_prefix)]
     settled = complete(given, settled_name)
     chosen, more = compose(FEATURES if features is None else features, settled, health_checks, tasks)
-    problems += find_queue_problems(chosen, settled)
+    problems += [*find_problems(given), *_argument_problems(api_prefix), *find_queue_problems(chosen, settled)]
     # A feature that could not be made is missing for the reason that is told already.
     more = more or [*_router_problems(routers, chosen)]
     if problems or more:

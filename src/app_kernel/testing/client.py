@@ -231,9 +231,10 @@ async def kernel_client(
     """Starts the service, gives a client for it, and shuts the service down again.
 
     It runs on databases of its own unless `database` is another URL, or None for the configured ones, and without Redis
-    unless `redis_url` names one or `database` is None. With `frozen_at` (an aware datetime) the clock stands still
-    until `client.clock.advance(seconds)`. Background jobs wait for `client.jobs.drain()`; with `jobs="inline"` they
-    run before `enqueue` returns (in a transaction they still wait), with `jobs="worker"` as in the service itself.
+    unless `redis_url` names one, as jobs on MySQL need it, or `database` is None. With `frozen_at` (an aware datetime)
+    the clock stands still until `client.clock.advance(seconds)`. Background jobs wait for `client.jobs.drain()`; with
+    `jobs="inline"` they run before `enqueue` returns (in a transaction they still wait), with `jobs="worker"` as in the
+    service itself.
     Webhooks are captured, for `client.webhooks()`, and leave the process with `webhooks="send"` only. A start-up that
     fails raises what made it fail.
     """

@@ -408,10 +408,8 @@ COUNTERS = [
     ),
     Case(
         "a Decimal of many digits adds exactly",
-        save("notes", {"id": "a", "d": Decimal("12345678901234567890123456789012345678901234567890")}),
-        increment("notes", "a", "d", Decimal("0.01")).has(
-            d=Decimal("12345678901234567890123456789012345678901234567890.01")
-        ),
+        save("notes", {"id": "a", "d": Decimal("12345678901234567890123456789012345")}),
+        increment("notes", "a", "d", Decimal("0.01")).has(d=Decimal("12345678901234567890123456789012345.01")),
     ),
     Case(
         "what holds no number is not incremented",

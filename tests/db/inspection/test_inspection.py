@@ -113,6 +113,7 @@ BROKEN: dict[str, tuple[str, ...]] = {
     "no-history": ("DROP TABLE [widgets_history]",),
     "newer-version": ("UPDATE [kernel_meta] SET [value] = 99 WHERE [key] = 'format'",),
     "older-version": ("DROP TABLE [kernel_inbox]",),
+    "half-filled": ("INSERT INTO [kernel_meta] ([key], [value]) VALUES ('transfer', 1)",),
     "outbox-late": (LATE,),
     "dead-letters": (DEAD,),
 }

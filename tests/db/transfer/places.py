@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from app_kernel.core.context import acting_as
+from app_kernel.core.jobs import JOB_TOPIC
 from app_kernel.core.outbox import Message
 from app_kernel.db import Store, connect, create_database
 from app_kernel.db.transfer.copying import Copy, Result
@@ -144,6 +145,8 @@ async def everything(url: str) -> dict[str, list[Any]]:
         for table, key in (("tags", "[note], [tag]"), ("events", "[n]"), ("kernel_outbox", "[seq]")):
             rows = await db.privileged.execute(f"SELECT * FROM [{table}] ORDER BY {key}")
             seen[table] = [dict(sorted(dict(row).items())) for row in rows]
+        # Jobs become messages where a copy has no other place for them.
+        seen["kernel_outbox"] = [row for row in seen["kernel_outbox"] if row["topic"] != JOB_TOPIC]
         seen["tags"].sort(key=lambda row: (row["note"], row["tag"].encode()))
         return seen
 

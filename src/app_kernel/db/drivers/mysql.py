@@ -103,7 +103,7 @@ class MySqlDriver(Driver):
     async def begin(self, seconds: float) -> Transaction:
         tries = Tries(self._wire)
         while True:
-            connection = await self._pool.acquire()
+            connection: Any = await self._pool.acquire()
             transaction = MySqlTransaction(
                 self, connection, self._pool, self._wire, self._moved_on, schema=self._schema
             )

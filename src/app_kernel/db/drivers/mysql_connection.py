@@ -50,6 +50,12 @@ class Connection:
         self._wire = wire
         self._seconds = seconds
 
+    @property
+    def number(self) -> int:
+        """What the server calls this connection."""
+        number: int = self._wire.thread_id()
+        return number
+
     def is_closed(self) -> bool:
         """Whether it is known to be gone."""
         return not self._wire.connected or self._wire._stream_broken  # noqa: SLF001 - asyncmy asks itself so

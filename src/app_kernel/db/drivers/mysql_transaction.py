@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from app_kernel.core.errors import ConnectionLost, DatabaseBusy, UniqueViolation
 from app_kernel.db.drivers.base import Driver, Row, Unit
 from app_kernel.db.drivers.counted import counted
+from app_kernel.db.drivers.mysql_connection import Connection
 from app_kernel.db.drivers.mysql_runner import BEGIN, fields_on
 from app_kernel.db.drivers.mysql_schema import MySqlSchema
 from app_kernel.db.drivers.mysql_statements import (
@@ -21,13 +22,16 @@ from app_kernel.db.drivers.mysql_statements import (
     guard,
     used_tables,
 )
+from app_kernel.db.drivers.mysql_wire import MySqlWire
 from app_kernel.db.drivers.pool import Pool
-from app_kernel.db.drivers.server_transaction import DEFINE_BEFORE, SAVE, ServerTransaction
+from app_kernel.db.drivers.server_transaction import DEFINE_BEFORE, SAVE, ServerTransaction, to_the_end
 from app_kernel.db.drivers.units import Answer
-from app_kernel.db.drivers.wire import Connection, MovedOn, Wire
+from app_kernel.db.drivers.wire import MovedOn
 
 T = TypeVar("T")
 
+STOP_SECONDS = 0.1
+"""How long a statement may still run whose task was cancelled, before the server is asked to stop it."""
 _ENDED = "The statement ended the transaction; what it did before that may be kept."
 
 
@@ -39,12 +43,14 @@ class MySqlTransaction(ServerTransaction):
         driver: Driver,
         connection: Connection,
         pool: Pool,
-        wire: Wire,
+        wire: MySqlWire,
         moved_on: MovedOn,
         *,
         schema: MySqlSchema,
     ) -> None:
         super().__init__(driver, connection, pool, wire, moved_on)
+        self._server = wire
+        self._stopping: asyncio.Task[None] | None = None
         self._schema = schema
         self._used: set[str] = set()
         self._wrote = False
@@ -88,11 +94,26 @@ class MySqlTransaction(ServerTransaction):
 
     async def _fetch(self, sql: str, *params: Any) -> Any:
         self._used |= used_tables(sql)
-        return await super()._fetch(sql, *params)
+        # asyncmy closes a connection whose statement is broken off, and with it the transaction would be gone.
+        return await to_the_end(super()._fetch(sql, *params), self._hurry)
+
+    async def _execute(self, sql: str) -> None:
+        await to_the_end(super()._execute(sql), self._hurry)
+
+    def _hurry(self, work: "asyncio.Task[Any]") -> None:
+        """Has the server stop a statement that nobody waits for any more, unless it is about to end."""
+
+        def stop() -> None:
+            if not work.done():
+                self._stopping = self._loop.create_task(self._server.stop(self._connection))
+
+        self._loop.call_later(STOP_SECONDS, stop)
 
     async def _define(self, unit: Unit[T]) -> T:
         async def work() -> T:
-            if not self._wrote:
+            if self._wrote:
+                await self._save()
+            else:
                 await self._begin_again()
             async with asyncio.timeout(self._left()):
                 result = await self._schema.change(unit, frozenset(self._used))

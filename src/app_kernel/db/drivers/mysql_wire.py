@@ -1,5 +1,6 @@
 """MySQL as the parts that every server shares see it."""
 
+from contextlib import suppress
 from typing import Any
 
 from asyncmy import errors
@@ -43,6 +44,15 @@ class MySqlWire(Wire):
         if is_mariadb is not self._dialect.is_mariadb:
             self._dialect.use(is_mariadb=is_mariadb)
         return connection
+
+    async def stop(self, connection: Connection) -> None:
+        """Has the server stop the statement that a connection waits for; best effort."""
+        with suppress(StoreError, *self.foreign):
+            other = await self.connect()
+            try:
+                await other.execute(f"KILL QUERY {connection.number:d}")
+            finally:
+                other.terminate()
 
     def to_ours(self, exc: BaseException) -> StoreError | SchemaFact:
         return mysql_errors.to_ours(exc)

@@ -243,7 +243,7 @@ class ServerTransaction(Transaction):
         try:
             if self._unsaved:
                 # Between the old savepoint and the new one a cancelled call would have nothing to go back to.
-                await to_the_end(self._execute(sql), SAVE_SECONDS)
+                await to_the_end(self._execute(sql), lambda task: self._loop.call_later(SAVE_SECONDS, task.cancel))
             else:
                 await self._execute(sql)
         except self._wire.foreign as exc:
@@ -342,10 +342,12 @@ class ServerTransaction(Transaction):
         self._pool.discard(self._connection)
 
 
-async def to_the_end(work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
-    """The result of work that goes on, at most for `seconds`, when this task is cancelled, however often; then raises.
+async def to_the_end(
+    work: Coroutine[Any, Any, T], when_cancelled: Callable[["asyncio.Task[T]"], object] | None = None
+) -> T:
+    """The result of work that goes on when this task is cancelled, however often; then raises.
 
-    Work that is still not done after these seconds is cancelled itself, and ends before this does.
+    `when_cancelled` is given the work when that happens first, so that it may hurry; this ends when the work does.
     """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
@@ -353,8 +355,8 @@ async def to_the_end(work: Coroutine[Any, Any, T], seconds: float | None = None)
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError as exc:
-            if cancelled is None and seconds is not None:
-                task.get_loop().call_later(seconds, task.cancel)
+            if cancelled is None and when_cancelled is not None:
+                when_cancelled(task)
             cancelled = cancelled or exc
     if cancelled is None:
         return task.result()

@@ -50,7 +50,7 @@ async def _inspect(looks: Looks, *, deep: bool, declared: Sequence[Table]) -> Re
     meta = await gather_meta(looks)
     report.format, report.generation = meta.get("format"), meta.get("generation")
     names = [str(row[0]) for row in await looks.onlooker.fetch(*queries_for(looks.dialect).list_entities())]
-    report.findings += about_layout(report.format, names)
+    report.findings += about_layout(meta, names)
     if report.format is None or report.format > FORMAT:
         report.findings += await looks.findings(dict(report.server), (), deep=deep)
         return report

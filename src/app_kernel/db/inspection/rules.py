@@ -1,6 +1,6 @@
 """What is wrong, whatever the database: rules over what was found, each with a sentence how to mend it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from app_kernel.core.tables import Table
 from app_kernel.db.drivers.base import FORMAT
@@ -11,8 +11,9 @@ LATE_SECONDS = 60.0
 """Age of an unsent message from which on nobody seems to carry it; a relay at work takes about a second."""
 
 
-def about_layout(found_format: int | None, tables: Iterable[str]) -> Iterator[Finding]:
-    """Whether this version can work with the database at all."""
+def about_layout(meta: Mapping[str, int], tables: Iterable[str]) -> Iterator[Finding]:
+    """Whether this version can work with the database at all; `meta` is what the kernel remembers of the schema."""
+    found_format = meta.get("format")
     if found_format is None:
         yield Finding(
             "not-laid-out",
@@ -27,6 +28,21 @@ def about_layout(found_format: int | None, tables: Iterable[str]) -> Iterator[Fi
             "database",
             f"It was laid out by a newer version of app_kernel: format {found_format}, and this one knows {FORMAT}.",
             "Install that version, here and in every service that uses this database.",
+        )
+    if "transfer" in meta:
+        yield Finding(
+            "half-filled",
+            "database",
+            "A copy or a restore into it has not come to its end, and no service opens it until then.",
+            "Run the same `app-kernel db copy` or `db restore` again, which goes on where it stopped.",
+        )
+    if meta.get("changing"):
+        yield Finding(
+            "broken-off-change",
+            "database",
+            "A change of the schema is under way, or was broken off.",
+            "Look again: the next service that starts brings one to its end that was broken off.",
+            is_wrong=False,
         )
     lacking = sorted({"kernel_outbox", "kernel_dead_letters", "kernel_inbox", "kernel_relay"} - set(tables))
     if lacking:

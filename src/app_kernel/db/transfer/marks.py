@@ -19,7 +19,7 @@ from app_kernel.db.transfer.shapes import TableShape, table_from_json
 from app_kernel.db.transfer.wire import pack, unpack
 
 _IS_UNDER_WAY = "SELECT value FROM kernel_meta WHERE \"key\" = 'transfer'"
-_TABLE = "kernel_transfer"
+TRANSFER_TABLE = "kernel_transfer"
 _MARK = "mark"
 _SHAPE, _PROGRESS = "shape ", "rows "
 
@@ -68,7 +68,7 @@ class Marks:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._table = dialect.table(_TABLE)
+        self._table = dialect.table(TRANSFER_TABLE)
 
     def create(self, mark: Mark) -> list[Statement]:
         """The table, empty but for the mark; and that a transfer is under way."""

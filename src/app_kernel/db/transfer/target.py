@@ -21,7 +21,7 @@ from app_kernel.db.kinds import Kind
 from app_kernel.db.portable import compile_raw
 from app_kernel.db.transfer.definitions import create_statements, index_statement, missing_fields, own_index_name
 from app_kernel.db.transfer.inventory import LAYOUT, OUTBOX, ReadTable, with_kinds
-from app_kernel.db.transfer.marks import Mark, Marks, Progress, is_under_way
+from app_kernel.db.transfer.marks import TRANSFER_TABLE, Mark, Marks, Progress, is_under_way
 from app_kernel.db.transfer.shapes import IndexShape, Inventory, Role, TableShape
 from app_kernel.db.transfer.wire import Codec, WireRow
 from app_kernel.db.transfer.words import words_for
@@ -276,8 +276,9 @@ class Target:
             await indexes.ensure(table, index)
             return
         await indexes.drop_failed(table, name)
-        # In no transaction, because it may take longer than a statement of a service may.
-        await self.driver.build(self.dialect.create_index(name, table, index.fields, unique=index.unique, aside=True))
+        # In no transaction, because it may take longer than a statement of a service may. Not beside other writers,
+        # of whom there are none: that would wait for the snapshot of a source on the same server.
+        await self.driver.build(self.dialect.create_index(name, table, index.fields, unique=index.unique))
 
     async def analyze(self, names: Sequence[str]) -> None:
         """Has the database look at filled tables."""
@@ -298,6 +299,8 @@ class Target:
         """The last statements, and in their commit the end of the transfer: from now on a service may open it."""
         await self._define([])
         await self.write([*last, *self._marks.end()])
+        # Empty by now; a stop before this leaves it, and does no harm.
+        await self._define([(self.words.drop_table(TRANSFER_TABLE), ())])
 
     async def _define(self, statements: Sequence[Statement]) -> None:
         bump: Statement = self._queries.bump_generation()
