@@ -6,7 +6,7 @@ from argon2 import PasswordHasher
 
 from app_kernel.auth import passwords
 from tests.auth.serving import Service, serving
-from tests.conformance.backends import BACKENDS, Place
+from tests.conformance.backends import BACKENDS, SERVICE_BACKENDS, Place
 
 __all__ = ["cheap_passwords", "place", "service"]
 
@@ -17,7 +17,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         yield running
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     """A fresh database on each backend."""
     async with BACKENDS[request.param]() as fresh:

@@ -1,5 +1,6 @@
 """The backends that must pass the suite: a new one is a line here and its words for tables of an application's."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 from app_kernel.db import Database, Store, create_database
 from tests.conformance.mysql_place import drop_database, empty_database
 from tests.conformance.postgres_place import drop_schema, empty_schema
+from tests.faults.figures import SOAK
 
 
 @dataclass
@@ -166,3 +168,9 @@ BACKENDS: dict[str, Callable[[], AbstractAsyncContextManager[Place]]] = {
     "postgres": postgres,
     "mysql": mysql,
 }
+
+SERVICE_BACKENDS = [
+    name for name in BACKENDS if name != "mysql" or SOAK or "APP_KERNEL_SERVICES_ON_MYSQL" in os.environ
+]
+"""Where the suites of whole services run: on MySQL in the long run only, because a service has many tables there too.
+What makes a difference to a service is in `tests/flows`, on each of them in every run."""

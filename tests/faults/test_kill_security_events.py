@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from app_kernel.db import connect
-from tests.conformance.backends import BACKENDS
+from tests.conformance.backends import BACKENDS, SERVICE_BACKENDS
 from tests.faults.event_process import POINTS
 from tests.faults.figures import figure
 from tests.faults.nursery import Nursery
@@ -47,7 +47,7 @@ async def found(url: str) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, 
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", SERVICE_BACKENDS)
 async def test_a_kill_leaves_a_change_and_its_event_or_neither(backend: str, point: str, tmp_path: Path):
     """EV3: on either side of the commit, a change of each kind."""
     chance = random.Random(f"{backend} {point}")

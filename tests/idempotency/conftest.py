@@ -2,11 +2,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.conformance.backends import BACKENDS
+from tests.conformance.backends import BACKENDS, SERVICE_BACKENDS
 from tests.idempotency.serving import Service, serving
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     async with BACKENDS[request.param]() as place:
         yield place.url

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.backends import BACKENDS, Place
+from tests.conformance.backends import BACKENDS, SERVICE_BACKENDS, Place
 from tests.oauth.serving import Service, StubProvider, running_provider, serving
 
 Serve = Callable[..., AbstractAsyncContextManager[Service]]
@@ -17,7 +17,7 @@ def provider() -> Iterator[StubProvider]:
         yield running
 
 
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     """A fresh database on each backend."""
     async with BACKENDS[request.param]() as fresh:

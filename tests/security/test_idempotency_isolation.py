@@ -10,13 +10,13 @@ from app_kernel.api_keys import create_api_key, revoke_api_key
 from app_kernel.auth import create_user, deactivate_user, set_role
 from app_kernel.encryption import KeyRing
 from app_kernel.idempotency.answers import PURPOSE
-from tests.conformance.backends import BACKENDS
+from tests.conformance.backends import BACKENDS, SERVICE_BACKENDS
 from tests.idempotency.serving import SECRET, Service, serving
 
 ORDER = {"item": "gear"}
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     async with BACKENDS[request.param]() as place:
         yield place.url

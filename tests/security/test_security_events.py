@@ -12,7 +12,7 @@ from app_kernel.api_keys import create_api_key
 from app_kernel.core import clock, emitter
 from app_kernel.core.events import REFUSALS, SecurityEvent
 from app_kernel.jobs import get_job_client
-from tests.conformance.backends import BACKENDS
+from tests.conformance.backends import BACKENDS, SERVICE_BACKENDS
 from tests.security.event_cases import REFUSED, Case
 from tests.security.event_cases_of_workspaces import CASES
 from tests.security.event_world import PASSWORD, Recorded, RecorderBroke, World, running
@@ -24,7 +24,7 @@ class Undo(Exception):
     pass
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(BACKENDS))
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=SERVICE_BACKENDS)
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """One service for all cases: each makes rows of its own."""
     async with AsyncExitStack() as stack:

@@ -50,6 +50,7 @@ class MySqlTransaction(ServerTransaction):
     ) -> None:
         super().__init__(driver, connection, pool, wire, moved_on)
         self._server = wire
+        self._own = connection
         self._stopping: asyncio.Task[None] | None = None
         self._schema = schema
         self._used: set[str] = set()
@@ -105,7 +106,7 @@ class MySqlTransaction(ServerTransaction):
 
         def stop() -> None:
             if not work.done():
-                self._stopping = self._loop.create_task(self._server.stop(self._connection))
+                self._stopping = self._loop.create_task(self._server.stop(self._own))
 
         self._loop.call_later(STOP_SECONDS, stop)
 
