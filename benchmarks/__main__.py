@@ -22,7 +22,7 @@ GROUPS = {
     "P1": ("p1_request:run",),
     "P2": ("p2_crud:run_on_sqlite", "p2_crud:run_on_postgres"),
     "P3": ("p3_store:run",),
-    "P4": ("p4_store:run",),
+    "P4": ("p4_store:run", "p4_store:run_on_mariadb"),
     "P5": ("p5_growth:run_on_sqlite", "p5_growth:run_on_postgres"),
     "P6": ("p6_jobs:run",),
     "P7": ("p7_latency:run",),

@@ -15,8 +15,9 @@ from benchmarks.load import Result, Spec, build_request, measure
 from benchmarks.p1_request import CONNECTIONS, http_rows, latencies
 from benchmarks.peers.store_rows import POOL
 from benchmarks.peers.tokens import SECRET, make_token
-from benchmarks.postgres import postgres, with_pool
+from benchmarks.postgres import postgres
 from benchmarks.report import Goal, Group
+from benchmarks.servers import with_pool
 from benchmarks.settings import Settings
 
 LISTED = 50

@@ -17,6 +17,7 @@ Wanted = Sequence[tuple[str, str, Goal | None]]
 """The kernel's figure, the peer's figure, goal."""
 SPELLED = {
     "apsw": "apsw, raw", "asyncpg": "asyncpg, raw", "stack": "asyncpg, own pool", "sqlalchemy": "SQLAlchemy Core",
+    "asyncmy": "asyncmy, raw", "text": "asyncmy, one text",
 }  # fmt: skip
 MODULES = {
     "apsw": "store_apsw:ApswStore",
@@ -72,7 +73,7 @@ def run(settings: Settings) -> Group:
 def available(modules: Mapping[str, str], group: Group) -> list[str]:
     """The stores that can be measured here; what is missing becomes a note."""
     names = list(modules)
-    if importlib.util.find_spec("dataset") is None:
+    if "dataset" in modules and importlib.util.find_spec("dataset") is None:
         group.notes.append("`dataset` is not installed: its rows are left out.")
         names.remove("dataset")
     if kernel_side.missing() is not None:

@@ -10,8 +10,9 @@ from typing import Any
 from benchmarks import kernel_side
 from benchmarks.harness import BenchError, child, paired_ratios, scratch
 from benchmarks.p3_store import spelled
-from benchmarks.postgres import postgres, with_pool
+from benchmarks.postgres import postgres
 from benchmarks.report import Goal, Group, Plain, Row
+from benchmarks.servers import with_pool
 from benchmarks.settings import Settings
 
 SIZES = ("small", "large")

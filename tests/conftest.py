@@ -6,17 +6,9 @@ import pytest
 
 from app_kernel import logs
 from tests.conformance.summary import pytest_terminal_summary
-from tests.databases import left_for_the_long_run
 from tools.services import services
 
 __all__ = ["pytest_terminal_summary"]
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = set(left_for_the_long_run(items, config.getoption("markexpr")))
-    if left_out:
-        config.hook.pytest_deselected(items=list(left_out))
-        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)

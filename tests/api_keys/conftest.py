@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from tests.api_keys.serving import Service, fresh_database, serving
+from tests.conformance.backends import SERVICE_BACKENDS
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     async with fresh_database(request, tmp_path) as url:
         yield url

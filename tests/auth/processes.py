@@ -11,6 +11,7 @@ import httpx2
 
 from tests.auth.serving import PASSWORD, SECRET
 from tests.live_server import LiveServer, live_server
+from tests.redis_beside import redis_beside
 
 APP = """
 import os
@@ -74,7 +75,9 @@ def auth_process(folder: Path, place: str, *options: str, **variables: str) -> I
     (folder / "main.py").write_text(APP)
     (folder / "skewed_clock.py").write_text(CLOCK)
     path = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
-    with live_server(folder, "--no-access-log", *options, SECRET=SECRET, PLACE=place, **path, **variables) as server:
+    redis = {"REDIS": url for url in redis_beside(place).values()}
+    given = {"SECRET": SECRET, "PLACE": place, **path, **redis, **variables}
+    with live_server(folder, "--no-access-log", *options, **given) as server:
         yield server
 
 

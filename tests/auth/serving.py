@@ -14,6 +14,7 @@ from app_kernel import FEATURES, Feature, ServiceConfig, create_service, mail
 from app_kernel.core.events import OwnershipProven, SecurityEvent
 from app_kernel.core.ports import Mailer
 from app_kernel.jobs import jobs_of
+from tests.redis_beside import redis_beside
 
 SECRET = "first-secret-of-the-tests-0123456789abcdef"
 PASSWORD = "plum tree over water"
@@ -122,7 +123,8 @@ class Service:
 def settings_of(database: Path | str, **settings: Any) -> ServiceConfig:
     """Settings under which no limit of requests is in the way."""
     many = {"rate_limit_requests": 1_000_000, "rate_limit_auth_requests": 1_000_000}
-    options = {"jwt_secret": SECRET, "allow_self_signup": True, "database_name": str(database), **many, **settings}
+    given = {**many, **redis_beside(str(database)), **settings}
+    options = {"jwt_secret": SECRET, "allow_self_signup": True, "database_name": str(database), **given}
     return ServiceConfig(**options)
 
 

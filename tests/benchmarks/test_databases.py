@@ -8,7 +8,8 @@ import pytest
 from benchmarks import p4_store, p5_growth, report
 from benchmarks.__main__ import GROUPS
 from benchmarks.p3_store import measure, spelled
-from benchmarks.postgres import postgres, with_pool
+from benchmarks.postgres import postgres
+from benchmarks.servers import with_pool
 from benchmarks.settings import Settings
 from tests.faults.figures import SOAK
 

@@ -6,7 +6,8 @@ import pytest
 
 from app_kernel.core.errors import ConnectionLost, UniqueViolation
 from app_kernel.db.drivers.base import ANY_GENERATION
-from tests.db.postgres_tools import place_on, unit, until
+from tests.db.postgres_tools import place_on
+from tests.db.server_tools import unit, until
 
 INSERT = "INSERT INTO notes (id, x) VALUES ($1, $2)"
 TURNS = range(1, 13)

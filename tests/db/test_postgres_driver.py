@@ -21,14 +21,8 @@ from app_kernel.core.errors import (
 from app_kernel.db.drivers.base import ANY_GENERATION
 from app_kernel.db.errors import MissingColumn, MissingTable, SchemaStale
 from app_kernel.db.url import make_driver
-from tests.db.postgres_tools import (
-    database_with,
-    failing_unit,
-    place_on,
-    run_behind_a_definition,
-    unit,
-    until,
-)
+from tests.db.postgres_tools import database_with, place_on, run_behind_a_definition
+from tests.db.server_tools import failing_unit, unit, until
 
 NOTES = "CREATE TABLE notes (id text PRIMARY KEY, x bigint, email text UNIQUE, n int NOT NULL DEFAULT 0 CHECK (n < 9))"
 

@@ -10,7 +10,8 @@ from app_kernel.db.drivers.base import ANY_GENERATION
 from app_kernel.db.drivers.pool import ANSWER_SECONDS
 from app_kernel.db.drivers.postgres_connection import Connection
 from app_kernel.db.drivers.postgres_statements import SCHEMA_LOCK
-from tests.db.postgres_tools import place_on, unit, until
+from tests.db.postgres_tools import place_on
+from tests.db.server_tools import unit, until
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.db.postgres_tools import place_on, until
+from tests.db.postgres_tools import place_on
+from tests.db.server_tools import until
 
 
 @pytest.fixture

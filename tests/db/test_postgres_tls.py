@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from app_kernel.core.errors import ConnectTimeout, Unavailable
 from app_kernel.db.url import make_driver
-from tests.db.postgres_tools import with_options
+from tests.db.server_tools import with_options
 from tests.faults.postgres_server import own_postgres
 from tests.faults.tcp_proxy import tcp_proxy
 from tools.services import free_port

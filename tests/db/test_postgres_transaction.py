@@ -18,7 +18,8 @@ from app_kernel.core.errors import (
 )
 from app_kernel.db.drivers.base import ANY_GENERATION, Work
 from app_kernel.db.errors import MissingColumn, MissingTable, SchemaStale
-from tests.db.postgres_tools import failing_unit, place_on, unit, until
+from tests.db.postgres_tools import place_on
+from tests.db.server_tools import failing_unit, unit, until
 
 INSERT = "INSERT INTO notes (id, x) VALUES ($1, $2)"
 ALL = "SELECT id, x FROM notes ORDER BY id"

@@ -8,7 +8,7 @@ from typing import Any
 from app_kernel.core.errors import ConnectionLost, StoreError, Unavailable
 from app_kernel.db.drivers.base import ANY_GENERATION
 from app_kernel.db.drivers.postgres import PostgresDriver
-from tests.db.postgres_tools import unit
+from tests.db.server_tools import unit
 
 CREATE = "CREATE TABLE marks (mark text NOT NULL, part bigint NOT NULL)"
 INSERT = "INSERT INTO marks (mark, part) VALUES ($1, $2)"

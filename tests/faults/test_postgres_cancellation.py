@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from app_kernel.db.database import create_database
-from tests.db.postgres_tools import place_on, until
+from tests.db.postgres_tools import place_on
+from tests.db.server_tools import until
 from tests.faults.figures import figure
 from tests.faults.postgres_invariants import assert_sound
 from tests.faults.postgres_load import COUNT, CREATE, KINDS, Load

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from app_kernel.db.database import connect
-from tests.db.postgres_tools import Place, place_on, until
+from tests.db.postgres_tools import Place, place_on
+from tests.db.server_tools import until
 from tests.faults.children import Child
 from tests.faults.figures import figure
 from tests.faults.ledger import assert_kept, read_ledger, record

@@ -13,7 +13,8 @@ from app_kernel.core.errors import ConnectionLost, ConnectTimeout, PoolTimeout, 
 from app_kernel.db.drivers.base import ANY_GENERATION, Work
 from app_kernel.db.drivers.postgres import PostgresDriver
 from app_kernel.db.url import make_driver
-from tests.db.postgres_tools import place_on, until, with_options
+from tests.db.postgres_tools import place_on
+from tests.db.server_tools import until, with_options
 from tests.faults.figures import figure
 from tests.faults.postgres_load import COUNT, CREATE, INSERT, KINDS, Load
 from tests.faults.postgres_server import own_postgres

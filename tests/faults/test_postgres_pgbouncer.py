@@ -10,15 +10,8 @@ from app_kernel.core.errors import TransactionTimeout, Unavailable
 from app_kernel.db.database import connect
 from app_kernel.db.drivers.postgres import PostgresDriver
 from app_kernel.db.url import make_driver
-from tests.db.postgres_tools import (
-    Place,
-    database_with,
-    place_on,
-    run_behind_a_definition,
-    unit,
-    until,
-    with_options,
-)
+from tests.db.postgres_tools import Place, database_with, place_on, run_behind_a_definition
+from tests.db.server_tools import unit, until, with_options
 from tests.faults.pgbouncer import SERVER_CONNECTIONS, PgBouncer, pgbouncer
 from tests.faults.postgres_invariants import assert_sound
 from tests.faults.postgres_load import COUNT, CREATE, INSERT, KINDS, Load

@@ -5,10 +5,11 @@ import pytest
 
 from app_kernel.testing import KernelClient
 from tests.api_keys.serving import fresh_database
+from tests.conformance.backends import SERVICE_BACKENDS
 from tests.flags.serving import serving
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     async with fresh_database(request, tmp_path) as url:
         yield url

@@ -32,6 +32,7 @@ from app_kernel.core.ports import EntityStore
 from app_kernel.db import db_connection
 from app_kernel.idempotency import idempotent
 from app_kernel.idempotency.tables import KEYS
+from tests.redis_beside import redis_beside
 
 SECRET = "a-secret-of-the-idempotency-tests-0123456789"
 PASSWORD = "plum tree over water"
@@ -317,6 +318,7 @@ async def serving(url: str, *, accounts: bool = False, **settings: Any) -> Async
         "database_name": url,
         "embedded_worker": False,
         "rate_limit_enabled": False,
+        **redis_beside(url),
         **settings,
     }
     routers = [plain_routes(shop), odd_routes(shop), one_commit_routes(shop)]

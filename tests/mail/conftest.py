@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.jobs.places import PLACES, JobPlace
+from tests.conformance.backends import SERVICE_BACKENDS
+from tests.jobs.places import ALL_PLACES, JobPlace
 from tests.mail.smtp_server import SmtpServer, smtp_server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[JobPlace]:
-    async with PLACES[request.param]() as made:
+    async with ALL_PLACES[request.param]() as made:
         yield made
 
 

@@ -1,4 +1,4 @@
-"""A worker process that delivers mails until it is killed: `python mail_worker.py DATABASE_URL SMTP_URL`."""
+"""A worker process that delivers mails until it is killed: `python mail_worker.py DATABASE_URL SMTP_URL REDIS_URL`, the last may be empty."""
 
 import asyncio
 import sys
@@ -7,10 +7,11 @@ from app_kernel import ServiceConfig, create_service
 from tests.jobs.places import SECRET
 
 
-async def main(database: str, smtp: str) -> None:
+async def main(database: str, smtp: str, redis: str) -> None:
     config = ServiceConfig(
         jwt_secret=SECRET,
         database_name=database,
+        redis_url=redis or None,
         smtp_url=smtp,
         mail_from="post@shop.example",
         public_url="https://shop.example",
@@ -21,4 +22,4 @@ async def main(database: str, smtp: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2]))
+    asyncio.run(main(*sys.argv[1:]))

@@ -26,6 +26,7 @@ async def worker(place: JobPlace, server: SmtpServer) -> AsyncIterator[asyncio.s
         "tests.mail.mail_worker",
         place.database_url,
         f"smtp://{server.host}",
+        place.redis_url or "",
         cwd=Path(__file__).parents[2],
         stdout=asyncio.subprocess.DEVNULL,
     )

@@ -5,11 +5,13 @@ import sys
 
 from app_kernel.metering import reserve
 from app_kernel.testing import kernel_client
+from tests.redis_beside import redis_beside
 from tests.small_service import small_app
 
 
 async def main(url: str, limit: int, tries: int) -> None:
-    async with kernel_client(small_app(log_level="ERROR"), database=url) as client:
+    redis = redis_beside(url)
+    async with kernel_client(small_app(log_level="ERROR", **redis), database=url, **redis) as client:
         given = {"metric": "tokens", "limit": limit, "workspace_id": "w"}
         passed = await asyncio.gather(*(reserve(client.db, **given) for _ in range(tries)))
     print(passed.count(True), flush=True)

@@ -29,8 +29,10 @@ from app_kernel.metering.periods import period_of, today
 from app_kernel.metering.quotas import OtherUsage
 from app_kernel.metering.tasks import PRUNE, enqueue_pruning
 from app_kernel.testing import KernelClient, kernel_client
-from tests.api_keys.serving import fresh_schema
+from tests.api_keys.serving import fresh_database
+from tests.conformance.backends import SERVICE_BACKENDS
 from tests.metering.serving import settle
+from tests.redis_beside import redis_beside
 from tests.small_service import serving, small_app
 from tests.zygote import start
 
@@ -39,17 +41,15 @@ ROOT = Path(__file__).parents[2]
 
 @asynccontextmanager
 async def on(database: str, **options: Any) -> AsyncIterator[KernelClient]:
-    async with kernel_client(small_app(), database=database, **options) as client:
+    redis = redis_beside(database)
+    async with kernel_client(small_app(**redis), database=database, **redis, **options) as client:
         yield client
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'app.db'}"
-    else:
-        async with fresh_schema(request.getfixturevalue("postgres_url")) as url:
-            yield url
+    async with fresh_database(request, tmp_path) as url:
+        yield url
 
 
 async def reserved(client: KernelClient, metric: str, period: str = "month", **of: Any) -> int:

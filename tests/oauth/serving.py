@@ -19,6 +19,7 @@ from app_kernel.core.events import SecurityEvent
 from app_kernel.core.kernel import Kernel
 from app_kernel.testing import KernelClient, kernel_client
 from tests.oauth.provider import CLIENT_ID, CLIENT_SECRET
+from tests.redis_beside import redis_beside
 from tools.services import free_port
 
 SECRET = "secret-of-the-oauth-tests-0123456789abcdef"
@@ -192,8 +193,9 @@ def oauth_app(provider: StubProvider, events: list[SecurityEvent], **settings: A
 async def serving(provider: StubProvider, database: str | None = None, **settings: Any) -> AsyncIterator[Service]:
     provider.behave()
     events: list[SecurityEvent] = []
-    app = oauth_app(provider, events, **settings)
-    options = {} if database is None else {"database": database}
+    redis = {} if database is None else redis_beside(database)
+    app = oauth_app(provider, events, **redis, **settings)
+    options = {} if database is None else {"database": database, **redis}
     async with kernel_client(app, **options) as client:
         service = Service(client, events, provider)
         try:

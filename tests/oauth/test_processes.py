@@ -13,6 +13,7 @@ import pytest
 from tests.conformance.backends import Place
 from tests.live_server import live_server
 from tests.oauth.serving import PAGE, SECRET, StubProvider, query_of
+from tests.redis_beside import redis_beside
 
 APP = 'from app_kernel import create_service\n\napp = create_service("oauth_processes")\n'
 
@@ -58,6 +59,7 @@ def test_any_process_ends_what_another_one_began_and_a_restart_forgets_nothing(
         "OAUTH_PROVIDERS": json.dumps(provider.settings()),
         "OAUTH_REDIRECT_URLS": PAGE,
         "ALLOW_SELF_SIGNUP": "true",
+        **{name.upper(): url for name, url in redis_beside(place.url).items()},
     }
     with ExitStack() as stack:
         first = stack.enter_context(live_server(tmp_path, **environment))

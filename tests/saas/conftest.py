@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.backends import SERVICE_BACKENDS
 from tests.saas.serving import Service, fresh_database, schema_of_tests, serving
 
 
@@ -12,7 +13,7 @@ def postgres_schema(postgres_url: str) -> Iterator[tuple[str, str]]:
         yield made
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     async with fresh_database(request, tmp_path) as url:
         yield url

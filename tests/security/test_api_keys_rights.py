@@ -16,9 +16,10 @@ from app_kernel.core.events import SecurityEvent, UserDeleted
 from app_kernel.core.ports import EntityStore
 from app_kernel.db import db_connection
 from tests.api_keys.serving import Service, fresh_database, get_auth, serving
+from tests.conformance.backends import SERVICE_BACKENDS
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     async with fresh_database(request, tmp_path) as url:
         yield url

@@ -31,6 +31,7 @@ from app_kernel.db import get_db_connection
 from app_kernel.encryption import key_ring
 from app_kernel.idempotency.tables import KEYS as KEPT_ANSWERS
 from tests.api_keys.serving import Service, fresh_database, serving
+from tests.conformance.backends import SERVICE_BACKENDS
 
 SOAK = os.environ.get("APP_KERNEL_SOAK") == "1"
 KEYS = 10_000 if SOAK else 100
@@ -38,7 +39,7 @@ GUESSES = 1_000_000 if SOAK else 1_000
 AT = datetime(2026, 7, 1, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     async with fresh_database(request, tmp_path) as url:
         yield url

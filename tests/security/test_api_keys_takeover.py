@@ -18,6 +18,7 @@ from app_kernel.auth.issuer import Issuer
 from app_kernel.core import clock
 from app_kernel.core.context import Context, in_context
 from tests.api_keys.serving import Service, fresh_database, serving
+from tests.conformance.backends import SERVICE_BACKENDS
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
 
@@ -29,7 +30,7 @@ WAIT = 0.3
 Pair = tuple[Service, Service]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def both(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
     """Two services on one database, as in two processes: what one ends the other one does not hear of.
 

@@ -15,12 +15,13 @@ from app_kernel.webhooks.attempts import Answer
 from app_kernel.webhooks.routes import TESTS
 from app_kernel.webhooks.tables import WEBHOOKS
 from tests.api_keys.serving import fresh_database
+from tests.conformance.backends import SERVICE_BACKENDS
 from tests.webhooks.serving import URL, Service, make_app, serving
 
 NEW = {"url": URL, "events": ["deployment.*"], "description": "deploys"}
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def place(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Service, dict[str, KernelClient]]]:

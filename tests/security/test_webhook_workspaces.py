@@ -11,10 +11,11 @@ from app_kernel.core import clock
 from app_kernel.core.errors import DeliveryNotFound, InvalidWebhook, OutsideWorkspace, WebhookNotFound
 from app_kernel.webhooks import create_webhook, trigger_webhook_event
 from tests.api_keys.serving import fresh_database
+from tests.conformance.backends import SERVICE_BACKENDS
 from tests.webhooks.serving import URL, Service, serving
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     async with fresh_database(request, tmp_path) as url:
         yield url

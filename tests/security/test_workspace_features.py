@@ -33,7 +33,7 @@ from app_kernel.saas import (
     update_workspace,
 )
 from app_kernel.webhooks import create_webhook, list_webhooks, trigger_webhook_event
-from tests.conformance.backends import BACKENDS, Place
+from tests.conformance.backends import BACKENDS, SERVICE_BACKENDS, Place
 from tests.saas.serving import Service, fresh_database, serving
 
 pytestmark = pytest.mark.acceptance("AZ2")
@@ -50,7 +50,7 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
         yield fresh
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def spaces(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Service]:
     async with fresh_database(request, tmp_path) as url, serving(url) as running:
         yield running

@@ -10,6 +10,7 @@ import pytest
 
 from app_kernel.saas import add_member, create_invite
 from app_kernel.saas.tables import INVITES, MEMBERS, WORKSPACES
+from tests.conformance.backends import SERVICE_BACKENDS
 from tests.saas.serving import Service, fresh_database, serving
 
 FORGED: dict[str, Any] = {
@@ -34,7 +35,7 @@ FORGED: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def spaces(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Service]:
     async with fresh_database(request, tmp_path) as url, serving(url) as running:
         yield running

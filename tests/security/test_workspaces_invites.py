@@ -12,13 +12,14 @@ from app_kernel.auth import activate_user, confirm_email, deactivate_user
 from app_kernel.auth.store import update_user
 from app_kernel.saas import invite_mail
 from app_kernel.saas.tables import INVITES
+from tests.conformance.backends import SERVICE_BACKENDS
 from tests.saas.serving import fresh_database, serving
 from tests.security.test_api_keys_takeover import follow_link
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     async with fresh_database(request, tmp_path) as url:
         yield url

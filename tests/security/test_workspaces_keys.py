@@ -9,10 +9,11 @@ from app_kernel.api_keys import create_api_key, rotate_api_key
 from app_kernel.auth import deactivate_user
 from app_kernel.core.errors import PermissionDenied
 from app_kernel.saas import add_member, delete_workspace, remove_member, restore_workspace
+from tests.conformance.backends import SERVICE_BACKENDS
 from tests.saas.serving import Service, fresh_database, serving
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def spaces(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Service]:
     async with fresh_database(request, tmp_path) as url, serving(url) as running:
         yield running

@@ -27,7 +27,9 @@ from app_kernel.saas import (
     remove_member,
     set_member_role,
 )
+from tests.conformance.backends import SERVICE_BACKENDS
 from tests.live_server import live_server
+from tests.redis_beside import redis_beside
 from tests.saas.serving import Person, Service, fresh_database, serving
 
 pytestmark = pytest.mark.slow
@@ -40,7 +42,7 @@ MAIN = """
 import os
 from tests.saas.serving import make_app
 
-app = make_app(database_name=os.environ["DATABASE"], embedded_worker=False)
+app = make_app(database_name=os.environ["DATABASE"], redis_url=os.environ.get("REDIS"), embedded_worker=False)
 """
 
 
@@ -70,13 +72,14 @@ class Twins:
 @asynccontextmanager
 async def running(database: str, folder: Path) -> AsyncIterator[Twins]:
     (folder / "main.py").write_text(MAIN)
-    path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "DATABASE": database}
+    redis = {"REDIS": url for url in redis_beside(database).values()}
+    path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "DATABASE": database, **redis}
     async with serving(database, embedded_worker=False) as service, httpx2.AsyncClient(timeout=60) as http:
         with live_server(folder, forked=True, **path) as server:
             yield Twins(service, server.url, http)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def twins(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Twins]:
     async with fresh_database(request, tmp_path) as url, running(url, tmp_path) as both:
         yield both

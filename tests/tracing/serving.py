@@ -19,6 +19,7 @@ from app_kernel.db import db_connection
 from app_kernel.testing import KernelClient, kernel_client
 from app_kernel.tracing import noting, spans
 from app_kernel.webhooks import create_webhook, trigger_webhook_event
+from tests.redis_beside import redis_beside
 
 SECRET = "secret-of-the-tracing-tests-0123456789abcdef"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -146,10 +147,11 @@ async def serving(
         "trace_sample_ratio": 0,
         "trace_slow_seconds": 60,
     }
-    given = {key: value for key, value in {**options, **settings}.items() if value is not None}
+    redis = redis_beside(database)
+    given = {key: value for key, value in {**options, **redis, **settings}.items() if value is not None}
     config = ServiceConfig(**{"database_name": "sqlite://:memory:", **given})
     app = create_service(
         name, config=config, routers=[make_router(), *routers], tasks=tasks, features=FEATURES, version="7.1"
     )
-    async with kernel_client(app, database=database) as client:
+    async with kernel_client(app, database=database, **redis) as client:
         yield Service(client, exporter)

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from tests.api_keys.serving import fresh_database
+from tests.conformance.backends import SERVICE_BACKENDS
 from tests.webhooks.serving import Service, serving
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=SERVICE_BACKENDS)
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     async with fresh_database(request, tmp_path) as url:
         yield url

@@ -50,7 +50,8 @@ async def create_layout(connection: Connection, dialect: MySqlDialect, database:
     # Looked at first, because a user who may only read and write could not make what is there already.
     if (await connection.fetch(_COUNT, names))[0][0] != len(names):
         lock = schema_lock(database)
-        await connection.fetch(f"SELECT GET_LOCK({mark(1)}, {SCHEMA_LOCK_SECONDS})", lock)
+        if (await connection.fetch(f"SELECT GET_LOCK({mark(1)}, {SCHEMA_LOCK_SECONDS})", lock))[0][0] != 1:
+            raise Unavailable("Another process has been making the tables of this database for too long; try again.")
         try:
             for statement in statements:
                 await connection.execute(statement)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from app_kernel.core.errors import DatabaseBusy, SchemaChangeInTransaction
 from app_kernel.db.dialects.mysql_marks import mark
-from app_kernel.db.drivers.base import Unit
+from app_kernel.db.drivers.base import Unit, Work
 from app_kernel.db.drivers.mysql_connection import Connection
 from app_kernel.db.drivers.mysql_options import MySqlOptions
 from app_kernel.db.drivers.mysql_runner import BEGIN
@@ -69,15 +69,21 @@ class MySqlSchema:
         if self._turn.locked():
             return
 
-        def work() -> Any:
+        def work() -> Work[None]:
             # With the lock held, nobody is changing anything: whoever left the mark is gone.
             yield (BUMP_GENERATION, ())
             yield (CLEAR_CHANGE, ())
 
-        _, catalog = await self._connections()
-        free = await catalog.fetch(f"SELECT IS_FREE_LOCK({mark(1)})", self._lock_name)
-        if free[0][0] == 1:
-            await self.change(work)
+        async with self._turn:
+            try:
+                tables, _ = await self._connections()
+                free = await tables.fetch(f"SELECT IS_FREE_LOCK({mark(1)})", self._lock_name)
+            except self._wire.foreign as exc:
+                self.close()
+                raise self._wire.to_ours(exc) from exc
+            self._keep()
+            if free[0][0] == 1:
+                await self._try(work, frozenset())
 
     def close(self) -> None:
         """Closes the connections."""
@@ -93,7 +99,8 @@ class MySqlSchema:
             committing = False
             tables, catalog = await self._connections()
             try:
-                await self._lock(catalog)
+                await self._lock(tables)
+                await catalog.execute(BEGIN)
                 route = _Route(tables, catalog, used)
                 result = await run_unit(unit, route.fetch, check_sendable)
                 if route.marked:
@@ -102,7 +109,7 @@ class MySqlSchema:
                 committing = True
                 await self._wire.commit(catalog)
                 await route.unlock()
-                await catalog.fetch(f"SELECT RELEASE_LOCK({mark(1)})", self._lock_name)
+                await tables.fetch(f"SELECT RELEASE_LOCK({mark(1)})", self._lock_name)
             except self._wire.foreign as exc:
                 # The server lets go of every lock of theirs.
                 self.close()
@@ -116,11 +123,11 @@ class MySqlSchema:
                 self._moved_on(generation)
                 return result
 
-    async def _lock(self, catalog: Connection) -> None:
+    async def _lock(self, tables: Connection) -> None:
+        """Taken by the connection that changes tables: the server keeps it for as long as a change of it still runs."""
         wait = f"SELECT GET_LOCK({mark(1)}, {SCHEMA_LOCK_SECONDS})"
-        if (await catalog.fetch(wait, self._lock_name))[0][0] != 1:
+        if (await tables.fetch(wait, self._lock_name))[0][0] != 1:
             raise DatabaseBusy("Another process has been changing the schema for too long; try again.")
-        await catalog.execute(BEGIN)
 
     async def _connections(self) -> tuple[Connection, Connection]:
         if self._closer is not None:

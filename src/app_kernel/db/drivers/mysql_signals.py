@@ -36,8 +36,6 @@ class MySqlSignals(SignalHub):
         self._run = run
         self._mend = mend
         self._seen: dict[str, int] | None = None
-        self._sent: dict[str, int] = {}
-        """How often this process has counted since it last looked."""
 
     async def _send(self, channels: list[str]) -> None:
         rows = ", ".join(f"({mark(at + 1)}, 1)" for at in range(len(channels)))
@@ -46,8 +44,6 @@ class MySqlSignals(SignalHub):
             ' ON DUPLICATE KEY UPDATE "number" = "number" + 1',
             channels,
         )
-        for channel in channels:
-            self._sent[channel] = self._sent.get(channel, 0) + 1
 
     async def _listen(self) -> None:
         while True:
@@ -56,7 +52,6 @@ class MySqlSignals(SignalHub):
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
-        sent, self._sent = self._sent, {}
         numbers = {str(row[0]): int(row[1]) for row in await self._fetch(_LOOK)}
         if numbers.pop(CHANGING, 0):
             await self._mend()
@@ -66,6 +61,7 @@ class MySqlSignals(SignalHub):
                 self._wake(channel)
         else:
             for channel, number in numbers.items():
-                if number > self._seen.get(channel, 0) + sent.get(channel, 0):
+                # Also after a signal of this process's own: to tell those apart could lose one of another's.
+                if number > self._seen.get(channel, 0):
                     self._wake(channel)
         self._seen = numbers

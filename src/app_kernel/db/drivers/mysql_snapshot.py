@@ -83,4 +83,7 @@ async def open_snapshot(options: MySqlOptions, dialect: MySqlDialect) -> AsyncIt
             raise wire.to_ours(exc) from exc
         yield MySqlSnapshot(connection, wire, dialect, columns)
     finally:
+        # What a cancelled task had asked for would go on in the server, and keep the snapshot.
+        if connection.is_closed():
+            await asyncio.shield(asyncio.create_task(wire.stop(connection)))
         connection.terminate()

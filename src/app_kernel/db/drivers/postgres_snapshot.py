@@ -18,6 +18,7 @@ from app_kernel.db.drivers.postgres_connection import Connection, connect, local
 from app_kernel.db.drivers.postgres_errors import FOREIGN, to_ours
 from app_kernel.db.drivers.postgres_options import PostgresOptions
 
+CLOSE_SECONDS = 5.0
 _SECONDS = 86_400.0
 _FILES = (
     "SELECT c.relname::text, pg_relation_filenode(c.oid)::bigint FROM pg_class c"
@@ -52,8 +53,8 @@ class PostgresSnapshot(Snapshot):
                     raise to_ours(exc) from exc
                 await self._reader.execute("ROLLBACK")
                 raise to_ours(exc) from exc
-            except BaseException:
-                self._reader.terminate()
+            except SnapshotLost:
+                await self._reader.execute("ROLLBACK")
                 raise
         return rows
 
@@ -82,6 +83,14 @@ async def open_snapshot(options: PostgresOptions, dialect: PostgresDialect) -> A
     except FOREIGN as exc:
         raise to_ours(exc) from exc
     finally:
-        keeper.terminate()
-        if reader is not None:
-            reader.terminate()
+        await asyncio.shield(asyncio.create_task(_close(keeper, reader)))
+
+
+async def _close(*connections: Connection | None) -> None:
+    for connection in connections:
+        if connection is not None:
+            try:
+                # Waits until the server has ended what a cancelled task had asked for: it would keep the snapshot.
+                await connection.close(timeout=CLOSE_SECONDS)
+            except (*FOREIGN, TimeoutError):
+                connection.terminate()

@@ -1,0 +1,84 @@
+"""Drivers over a database of their own on the shared server, and what a second look at the server tells of them."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from asyncmy import errors
+
+from app_kernel.db.drivers.mysql_text import render
+from tests.conformance.mysql_place import connect, execute
+from tests.db.server_tools import ServerPlace, with_options
+
+_OTHERS = "p.db = DATABASE() AND p.id <> CONNECTION_ID()"
+
+
+class Place(ServerPlace):
+    """A database of its own, and an onlooker: a connection beside the driver's."""
+
+    backend = "mysql"
+
+    def __init__(self, url: str, name: str, onlooker: Any) -> None:
+        super().__init__(url, name)
+        self.onlooker = onlooker
+
+    def url(self, **options: Any) -> str:
+        parts = urlsplit(self.plain_url)
+        return with_options(parts._replace(path=f"/{self.name}").geturl(), **{"sslmode": "disable"} | options)
+
+    async def look(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
+        return await execute(self.onlooker, render(sql, params))
+
+    async def backends(self) -> list[tuple[int, str]]:
+        return await self.look(
+            "SELECT p.id, CASE WHEN p.command <> 'Sleep' THEN p.command WHEN t.trx_id IS NULL THEN 'idle'"
+            " ELSE 'idle in transaction' END FROM information_schema.processlist AS p"
+            " LEFT JOIN information_schema.innodb_trx AS t ON t.trx_mysql_thread_id = p.id"
+            f" WHERE {_OTHERS} ORDER BY p.id"
+        )
+
+    async def terminate(self) -> int:
+        numbers = [number for number, _ in await self.backends()]
+        for number in numbers:
+            # It may have ended by itself meanwhile.
+            with suppress(errors.OperationalError):
+                await self.look(f"KILL CONNECTION {number}")
+        return len(numbers)
+
+    async def columns(self, table: str) -> dict[str, str]:
+        return dict(
+            await self.look(
+                "SELECT c.column_name, CONCAT_WS(' ', c.column_type, c.collation_name, c.column_comment)"
+                " FROM information_schema.columns AS c WHERE c.table_schema = DATABASE()"
+                f" AND c.table_name = '{table}' AND c.column_name <> '_alive'"
+            )
+        )
+
+    async def waiting(self) -> list[str]:
+        """The statements that wait for the lock of a table's definition."""
+        return [
+            row[0]
+            for row in await self.look(
+                "SELECT p.info FROM information_schema.processlist AS p"
+                f" WHERE {_OTHERS} AND p.state LIKE 'Waiting for table metadata lock%'"
+            )
+        ]
+
+    async def remove(self) -> None:
+        await self.look(f'ROLLBACK; DROP DATABASE IF EXISTS "{self.name}"')
+        await self.onlooker.ensure_closed()
+
+
+@asynccontextmanager
+async def place_on(url: str) -> AsyncIterator[Place]:
+    """A fresh place on a server."""
+    onlooker, name = await connect(url), f"t_{secrets.token_hex(6)}"
+    modes = "STRICT_ALL_TABLES,ANSI_QUOTES,NO_BACKSLASH_ESCAPES"
+    await execute(onlooker, f"SET sql_mode = '{modes}'; CREATE DATABASE {name} CHARACTER SET utf8mb4; USE {name}")
+    place = Place(url, name, onlooker)
+    try:
+        yield place
+    finally:
+        await place.close()
