@@ -75,7 +75,7 @@ def auth_process(folder: Path, place: str, *options: str, **variables: str) -> I
     (folder / "main.py").write_text(APP)
     (folder / "skewed_clock.py").write_text(CLOCK)
     path = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
-    redis = {"REDIS": url for url in redis_beside(place).values()}
+    redis = {"REDIS": redis_beside(place).get("redis_url", "")}
     given = {"SECRET": SECRET, "PLACE": place, **path, **redis, **variables}
     with live_server(folder, "--no-access-log", *options, **given) as server:
         yield server

@@ -56,6 +56,20 @@ async def drop_database(url: str) -> None:
     await (await _cleaner()).forget(urlsplit(url).path[1:])
 
 
+async def contents(url: str) -> str:
+    """Every row of every table of the database, as text."""
+    name = urlsplit(url).path[1:]
+    connection = await connect(url)
+    try:
+        tables = await execute(
+            connection, f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{name}'"
+        )
+        rows = [row for (table,) in tables for row in await execute(connection, f"SELECT * FROM `{name}`.`{table}`")]
+        return "\n".join(map(str, rows))
+    finally:
+        await connection.ensure_closed()
+
+
 async def execute(connection: Any, sql: str) -> list[tuple[Any, ...]]:
     """Runs one or more statements on a connection of asyncmy's; the rows of the first."""
     cursor = connection.cursor()

@@ -93,6 +93,16 @@ async def test_a_unique_index_still_refuses_after_its_field_changed_kind(db):
     assert await db.count_entities("things") == 2
 
 
+async def test_the_longest_text_of_an_index_stays_when_its_field_changes_kind(db):
+    long = "'\\\n" * 85
+    await db.save_entity("things", {"id": "a", "v": long, "x": b"\xff" * 255})
+    await db.ensure_index("things", ["v"], unique=True)
+    await db.ensure_index("things", ["x", "id"])
+    await db.save_entity("things", {"id": "b", "v": 5, "x": 5})
+    expect_same(await read_all(db), [long, 5])
+    expect_same((await db.get_entity("things", "a"))["x"], b"\xff" * 255)
+
+
 async def test_two_fields_may_change_kind_in_one_save(db):
     await db.save_entity("things", {"id": "a", "v": 1, "w": 1, "x": 1})
     await db.save_entity("things", {"id": "b", "v": 0.5, "w": "text", "x": 2, "y": True})

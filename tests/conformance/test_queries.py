@@ -1,5 +1,7 @@
 """Clauses, orders and pages find the same on every backend."""
 
+from decimal import Decimal
+
 import pytest
 
 from app_kernel.core.errors import InvalidQuery
@@ -108,3 +110,42 @@ async def test_params_are_neither_changed_nor_kept(db):
     assert params == [[1, 2]]
     params[0].clear()
     assert await db.find_entities("things", "[n] IN (?)", params) == []
+
+
+SLIGHT = [
+    ("[n] = ?", (5e-324,), ""),
+    ("[n] < ?", (1e-300,), "z"),
+    ("[n] > ?", (-1e-300,), "z"),
+    ("[d] = ?", (1e-300,), ""),
+    ("[d] < ?", (5e-324,), "z"),
+    ("[d] > ?", (-5e-324,), "z"),
+    ("[d] IN (?)", ([1e-300, -1e-300],), ""),
+    ("[f] = [n]", (), ""),
+    ("[f] > [n]", (), "z"),
+    ("[j.f] = 0", (), ""),
+    ("[j.f] > 0", (), "z"),
+    ("[j.less] < 0", (), "z"),
+    ("[j.less] >= [n]", (), ""),
+    ("[j.f] > [n]", (), "z"),
+    ("[j.zero] = 0", (), "z"),
+]
+
+
+@pytest.mark.parametrize(("clause", "params", "expected"), SLIGHT, ids=[f"{each[0]} {each[1]}" for each in SLIGHT])
+async def test_what_is_hardly_more_than_nothing_is_more_than_nothing(db, clause, params, expected):
+    row = {"n": 0, "d": Decimal(0), "f": 1e-40, "j": {"f": 1e-40, "less": -5e-324, "zero": 0}}
+    await db.save_entity("things", {"id": "z", **row})
+    assert ids_of(await db.find_entities("things", clause, params)) == expected
+
+
+@pytest.mark.parametrize("clause", ["-[n] = 1", "0 - [n] < 5", "[zero] - [n] < 5", "ABS([n]) = 1", "[n] - 1 < 0"])
+async def test_what_the_smallest_integer_leaves_no_room_for_is_refused(db, clause):
+    await db.save_entity("things", {"id": "a", "n": -(2**63), "zero": 0})
+    with pytest.raises(InvalidQuery):
+        await db.find_entities("things", clause)
+
+
+async def test_a_difference_that_just_fits_is_found(db):
+    await db.save_entity("things", {"id": "a", "n": -(2**63), "one": -1})
+    clause = "[one] - [n] = 9223372036854775807 AND [n] - 0 = [n] AND [n] - [one] < 0"
+    assert ids_of(await db.find_entities("things", clause)) == "a"

@@ -15,6 +15,9 @@ from tests.db.server_tools import ServerPlace, with_options
 _OTHERS = "p.db = DATABASE() AND p.id <> CONNECTION_ID()"
 
 
+_MODES = "STRICT_ALL_TABLES,ANSI_QUOTES,NO_BACKSLASH_ESCAPES"
+
+
 class Place(ServerPlace):
     """A database of its own, and an onlooker: a connection beside the driver's."""
 
@@ -56,6 +59,9 @@ class Place(ServerPlace):
             )
         )
 
+    def same(self, one: str, other: str) -> str:
+        return f"({one} <=> {other})"
+
     async def waiting(self) -> list[str]:
         """The statements that wait for the lock of a table's definition."""
         return [
@@ -74,11 +80,25 @@ class Place(ServerPlace):
 @asynccontextmanager
 async def place_on(url: str) -> AsyncIterator[Place]:
     """A fresh place on a server."""
-    onlooker, name = await connect(url), f"t_{secrets.token_hex(6)}"
-    modes = "STRICT_ALL_TABLES,ANSI_QUOTES,NO_BACKSLASH_ESCAPES"
-    await execute(onlooker, f"SET sql_mode = '{modes}'; CREATE DATABASE {name} CHARACTER SET utf8mb4; USE {name}")
-    place = Place(url, name, onlooker)
+    place = await _place(url, f"t_{secrets.token_hex(6)}")
     try:
         yield place
     finally:
         await place.close()
+
+
+@asynccontextmanager
+async def looking_at(url: str) -> AsyncIterator[Place]:
+    """The database of a URL, which stays as it is."""
+    place = await _place(url, urlsplit(url).path[1:])
+    try:
+        yield place
+    finally:
+        await place.onlooker.ensure_closed()
+
+
+async def _place(url: str, name: str) -> Place:
+    onlooker = await connect(url)
+    make = f'CREATE DATABASE IF NOT EXISTS "{name}" CHARACTER SET utf8mb4'
+    await execute(onlooker, f"SET sql_mode = '{_MODES}'; {make}; USE {name}")
+    return Place(url, name, onlooker)

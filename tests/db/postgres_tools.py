@@ -50,6 +50,9 @@ class Place(ServerPlace):
             )
         )
 
+    def same(self, one: str, other: str) -> str:
+        return f"({one} IS NOT DISTINCT FROM {other})"
+
     async def remove(self) -> None:
         await self.onlooker.execute(f'DROP SCHEMA IF EXISTS "{self.schema}" CASCADE')
         await self.onlooker.close()
@@ -66,6 +69,16 @@ async def place_on(url: str) -> AsyncIterator[Place]:
         yield place
     finally:
         await place.close()
+
+
+@asynccontextmanager
+async def looking_at(url: str) -> AsyncIterator[Place]:
+    """The database of a URL, which stays as it is."""
+    onlooker = await asyncpg.connect(url)
+    try:
+        yield Place(url, "public", onlooker)
+    finally:
+        await onlooker.close()
 
 
 @asynccontextmanager

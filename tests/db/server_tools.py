@@ -49,6 +49,10 @@ class ServerPlace(ABC):
         """Names and types of a table's columns; empty where there is no table."""
 
     @abstractmethod
+    def same(self, one: str, other: str) -> str:
+        """An expression: whether two are equal, or both NULL."""
+
+    @abstractmethod
     async def remove(self) -> None:
         """Removes what is left of it."""
 

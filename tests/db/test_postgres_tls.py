@@ -65,7 +65,7 @@ def servers(certificates):
                 text = certificates[name].with_suffix(f".{kind}").read_text()
                 path = server._write(f"server.{kind}", text)
                 path.chmod(0o600)
-            server._settings = {
+            server.settings = {
                 "ssl": "on",
                 "ssl_cert_file": server.directory / "server.crt",
                 "ssl_key_file": server.directory / "server.key",

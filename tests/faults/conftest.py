@@ -1,12 +1,18 @@
-"""Places of jobs for the tests that kill: a queue of each kind."""
+"""For the tests that kill: places of jobs, a queue of each kind; servers that all share, and that one may end."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.db.server_places import SERVERS, SharedServer, shared_server
 from tests.faults.job_fleet import JobFleet, job_fleet
 from tests.faults.job_places import QUEUES, FaultPlace, fault_place
+from tests.faults.mysql_server import own_mariadb
+from tests.faults.own_server import OwnServer
+from tests.faults.postgres_server import own_postgres
+
+_OWN = {"postgres": own_postgres, "mysql": own_mariadb}
 
 
 @pytest.fixture(params=QUEUES)
@@ -22,3 +28,18 @@ async def fleet(job_place: FaultPlace, tmp_path: Path) -> AsyncIterator[JobFleet
     """No workers yet, on a fresh place of each kind."""
     async with job_fleet(tmp_path, job_place) as fresh:
         yield fresh
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> SharedServer:
+    """The shared server of each kind."""
+    return shared_server(request)
+
+
+@pytest.fixture(
+    scope="session", params=[pytest.param(kind, marks=pytest.mark.xdist_group(f"own {kind}")) for kind in SERVERS]
+)
+def own(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
+    """A server of these tests' own, of each kind; whoever ends it starts it again, with the settings it had."""
+    with _OWN[request.param]() as server:
+        yield server

@@ -13,8 +13,8 @@ from app_kernel.db.url import make_driver
 from tests.db.postgres_tools import Place, database_with, place_on, run_behind_a_definition
 from tests.db.server_tools import unit, until, with_options
 from tests.faults.pgbouncer import SERVER_CONNECTIONS, PgBouncer, pgbouncer
-from tests.faults.postgres_invariants import assert_sound
-from tests.faults.postgres_load import COUNT, CREATE, INSERT, KINDS, Load
+from tests.faults.server_invariants import assert_sound
+from tests.faults.server_load import COUNT, CREATE, INSERT, KINDS, Load
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ async def test_the_store_works_behind_it(pooler: PgBouncer, place: Place) -> Non
         )
         assert (await db.get_entity("items", "hot"))["_version"] == 51
         assert await db.count_entities("items_history") == 201
-    await assert_sound(place.onlooker, "items")
+    await assert_sound(place, "items")
 
 
 async def test_without_the_option_the_error_names_it(pooler: PgBouncer, place: Place) -> None:

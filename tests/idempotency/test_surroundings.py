@@ -20,6 +20,7 @@ from app_kernel.core.transaction import joined_transaction
 from app_kernel.db import db_connection
 from app_kernel.idempotency import idempotent
 from tests.idempotency.serving import PASSWORD, SECRET, Db, believe, serving
+from tests.redis_beside import redis_beside
 
 
 class OwnRoute(APIRoute):
@@ -107,6 +108,7 @@ async def client(url: str, work: Work) -> AsyncIterator[httpx2.AsyncClient]:
     config = ServiceConfig(
         jwt_secret=SECRET,
         database_name=url,
+        **redis_beside(url),
         auth_enabled=False,
         embedded_worker=False,
         rate_limit_enabled=False,

@@ -1,4 +1,7 @@
-"""A worker process that delivers mails until it is killed: `python mail_worker.py DATABASE_URL SMTP_URL REDIS_URL`, the last may be empty."""
+"""A worker process that delivers mails until it is killed: `python mail_worker.py DATABASE_URL SMTP_URL REDIS_URL`.
+
+The last may be empty.
+"""
 
 import asyncio
 import sys
@@ -12,6 +15,7 @@ async def main(database: str, smtp: str, redis: str) -> None:
         jwt_secret=SECRET,
         database_name=database,
         redis_url=redis or None,
+        embedded_worker=True,
         smtp_url=smtp,
         mail_from="post@shop.example",
         public_url="https://shop.example",

@@ -12,6 +12,7 @@ from app_kernel.metering.counting import TOPIC
 from app_kernel.metering.requests import RequestCounts
 from app_kernel.metering.sink import write_usage
 from tests.outbox.carrying import relaying, until, until_empty
+from tests.redis_beside import is_written
 
 
 @asynccontextmanager
@@ -28,10 +29,10 @@ async def settle(kernel: Kernel) -> None:
     await kernel.port(RequestCounts).flush()
     outbox = kernel.port(Outbox)  # type: ignore[type-abstract]  # a port is asked for by its protocol
 
-    async def is_empty() -> bool:
-        return not (await outbox.figures()).unsent
+    async def is_there() -> bool:
+        return is_written(await outbox.figures())
 
-    await until("an empty outbox", is_empty)
+    await until("the end of the way to the admin database", is_there)
 
 
 async def rows_of(admin: Any) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from app_kernel.testing import KernelClient, kernel_client
 from tests.api_keys.serving import fresh_database
 from tests.conformance.backends import SERVICE_BACKENDS
 from tests.metering.serving import settle
-from tests.redis_beside import redis_beside
+from tests.redis_beside import admin_readers, own_redis_beside
 from tests.small_service import serving, small_app
 from tests.zygote import start
 
@@ -41,8 +41,11 @@ ROOT = Path(__file__).parents[2]
 
 @asynccontextmanager
 async def on(database: str, **options: Any) -> AsyncIterator[KernelClient]:
-    redis = redis_beside(database)
-    async with kernel_client(small_app(**redis), database=database, **redis, **options) as client:
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(own_redis_beside(database))
+        made = kernel_client(small_app(**redis), database=database, **redis, **options)
+        client = await stack.enter_async_context(made)
+        await stack.enter_async_context(admin_readers(client))
         yield client
 
 

@@ -25,6 +25,7 @@ from app_kernel.flags import set_flag
 from app_kernel.oauth.flow import OAuth
 from app_kernel.oauth.providers import ProviderIdentity
 from app_kernel.testing import KernelClient, kernel_client
+from tests.redis_beside import redis_beside
 
 SECRET = "secret-of-the-event-tests-0123456789abcdef"
 PASSWORD = "plum tree over water"
@@ -160,7 +161,8 @@ async def running(database: str, *features: Feature, **settings: Any) -> AsyncIt
         "saas_enabled": True,
         "oauth_providers": {"stub": {"issuer": "http://127.0.0.1:1", "client_id": "a", "client_secret": "b"}},
     }
-    config = ServiceConfig(**{**options, **settings})
+    redis = redis_beside(database)
+    config = ServiceConfig(**{**options, **redis, **settings})
     app = create_service(
         "events",
         config=config,
@@ -168,5 +170,5 @@ async def running(database: str, *features: Feature, **settings: Any) -> AsyncIt
         routers=[_router()],
         tasks={"shut_out": _shut_out},
     )
-    async with kernel_client(app, database=database) as client:
+    async with kernel_client(app, database=database, **redis) as client:
         yield World(client, recorder, heard)

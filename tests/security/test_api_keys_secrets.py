@@ -32,6 +32,7 @@ from app_kernel.encryption import key_ring
 from app_kernel.idempotency.tables import KEYS as KEPT_ANSWERS
 from tests.api_keys.serving import Service, fresh_database, serving
 from tests.conformance.backends import SERVICE_BACKENDS
+from tests.conformance.mysql_place import contents
 
 SOAK = os.environ.get("APP_KERNEL_SOAK") == "1"
 KEYS = 10_000 if SOAK else 100
@@ -50,6 +51,8 @@ async def dump(url: str) -> str:
     if url.startswith("sqlite"):
         path = Path(url.removeprefix("sqlite:///"))
         return "".join(file.read_bytes().decode("latin-1") for file in path.parent.glob(f"{path.name}*"))
+    if url.startswith("mysql"):
+        return await contents(url)
     schema = parse_qs(urlsplit(url).query)["schema"][0]
     connection = await asyncpg.connect(url.partition("?")[0])
     try:

@@ -42,7 +42,7 @@ MAIN = """
 import os
 from tests.saas.serving import make_app
 
-app = make_app(database_name=os.environ["DATABASE"], redis_url=os.environ.get("REDIS"), embedded_worker=False)
+app = make_app(database_name=os.environ["DATABASE"], redis_url=os.environ["REDIS"] or None, embedded_worker=False)
 """
 
 
@@ -72,8 +72,8 @@ class Twins:
 @asynccontextmanager
 async def running(database: str, folder: Path) -> AsyncIterator[Twins]:
     (folder / "main.py").write_text(MAIN)
-    redis = {"REDIS": url for url in redis_beside(database).values()}
-    path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "DATABASE": database, **redis}
+    redis = redis_beside(database).get("redis_url", "")
+    path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "DATABASE": database, "REDIS": redis}
     async with serving(database, embedded_worker=False) as service, httpx2.AsyncClient(timeout=60) as http:
         with live_server(folder, forked=True, **path) as server:
             yield Twins(service, server.url, http)

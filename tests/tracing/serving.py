@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -19,7 +19,7 @@ from app_kernel.db import db_connection
 from app_kernel.testing import KernelClient, kernel_client
 from app_kernel.tracing import noting, spans
 from app_kernel.webhooks import create_webhook, trigger_webhook_event
-from tests.redis_beside import redis_beside
+from tests.redis_beside import admin_readers, is_written, own_redis_beside
 
 SECRET = "secret-of-the-tracing-tests-0123456789abcdef"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -113,7 +113,7 @@ class Service:
         outbox = self.kernel.port(Outbox)  # type: ignore[type-abstract]
         await notes_of(self.client).flush()
         async with asyncio.timeout(20):
-            while (await outbox.figures()).unsent:
+            while not is_written(await outbox.figures()):
                 await self.client.jobs.enqueued()
 
     async def traces(self) -> list[dict[str, Any]]:
@@ -147,11 +147,13 @@ async def serving(
         "trace_sample_ratio": 0,
         "trace_slow_seconds": 60,
     }
-    redis = redis_beside(database)
-    given = {key: value for key, value in {**options, **redis, **settings}.items() if value is not None}
-    config = ServiceConfig(**{"database_name": "sqlite://:memory:", **given})
-    app = create_service(
-        name, config=config, routers=[make_router(), *routers], tasks=tasks, features=FEATURES, version="7.1"
-    )
-    async with kernel_client(app, database=database, **redis) as client:
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(own_redis_beside(database))
+        given = {key: value for key, value in {**options, **redis, **settings}.items() if value is not None}
+        config = ServiceConfig(**{"database_name": "sqlite://:memory:", **given})
+        app = create_service(
+            name, config=config, routers=[make_router(), *routers], tasks=tasks, features=FEATURES, version="7.1"
+        )
+        client = await stack.enter_async_context(kernel_client(app, database=database, **redis))
+        await stack.enter_async_context(admin_readers(client))
         yield Service(client, exporter)

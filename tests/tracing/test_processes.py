@@ -8,6 +8,7 @@ import httpx2
 from tests.jobs.waiting import until
 from tests.jobs.worker_process import worker
 from tests.live_server import live_server
+from tests.redis_beside import redis_beside
 from tests.tracing.collector import Collector, collecting
 from tests.tracing.serving import SAMPLED, SECRET, TRACE_ID
 
@@ -29,6 +30,7 @@ async def test_a_worker_apart_goes_on_with_the_trace_of_a_server(database: str, 
         settings = {
             "DATABASE_URL": database, "JWT_SECRET": SECRET, "OTLP_ENDPOINT": collector.url, "TRACE_SAMPLE_RATIO": "0",
             "EMBEDDED_WORKER": "false", "OTEL_BSP_SCHEDULE_DELAY": "100", "PYTHONPATH": str(Path(__file__).parents[2]),
+            **{name.upper(): url for name, url in redis_beside(database).items()},
         }  # fmt: skip
         with live_server(tmp_path, forked=True, **settings) as server:
             sent = {"traceparent": SAMPLED}

@@ -10,13 +10,15 @@ from app_kernel.core.ports import Outbox
 from app_kernel.saas.workspaces import create_workspace, delete_workspace, restore_workspace
 from app_kernel.testing import kernel_client
 from app_kernel.webhooks import create_webhook, trigger_webhook_event
+from tests.redis_beside import redis_beside
 from tests.webhooks.serving import SECRET, START, URL
 
 
 async def test_the_webhooks_of_a_deleted_workspace_are_skipped_until_it_is_restored(database: str):
-    config = ServiceConfig(jwt_secret=SECRET, saas_enabled=True, database_name="sqlite://:memory:")
+    redis = redis_beside(database)
+    config = ServiceConfig(jwt_secret=SECRET, saas_enabled=True, database_name="sqlite://:memory:", **redis)
     app = create_service("hooks", config=config, features=[*FEATURES])
-    async with kernel_client(app, database=database, frozen_at=START) as client:
+    async with kernel_client(app, database=database, frozen_at=START, **redis) as client:
         owner = await create_user(client.db, "ada@example.com", "plum tree over water")
         here = (await create_workspace(client.db, "Here", owner.id))["id"]
         there = (await create_workspace(client.db, "There", owner.id))["id"]
@@ -50,9 +52,10 @@ async def test_the_webhooks_of_a_deleted_workspace_are_skipped_until_it_is_resto
 
 
 async def test_a_delivery_on_its_way_is_skipped_when_the_workspace_is_deleted_meanwhile(database: str):
-    config = ServiceConfig(jwt_secret=SECRET, saas_enabled=True, database_name="sqlite://:memory:")
+    redis = redis_beside(database)
+    config = ServiceConfig(jwt_secret=SECRET, saas_enabled=True, database_name="sqlite://:memory:", **redis)
     app = create_service("hooks", config=config, features=[*FEATURES])
-    async with kernel_client(app, database=database, frozen_at=START) as client:
+    async with kernel_client(app, database=database, frozen_at=START, **redis) as client:
         owner = await create_user(client.db, "ada@example.com", "plum tree over water")
         here = (await create_workspace(client.db, "Here", owner.id))["id"]
         hook = await create_webhook(client.db, here, url=URL, events=["*"])

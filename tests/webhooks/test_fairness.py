@@ -13,6 +13,7 @@ import pytest
 from app_kernel.testing import kernel_client
 from app_kernel.webhooks import create_webhook, trigger_webhook_event
 from tests.faults.figures import SOAK
+from tests.redis_beside import redis_beside
 from tests.webhooks.serving import make_app
 
 RECEIVERS = 100
@@ -69,8 +70,9 @@ class Receiver:
 async def test_one_dead_receiver_among_a_hundred_delays_neither_the_others_nor_the_caller(database: str):
     receiver = Receiver()
     settings = {"webhook_allow_private": True, "webhook_timeout_seconds": HANGS, "worker_grace_seconds": 0.1}
-    app = make_app(None, [], log_level="ERROR", **settings)
-    options = {"database": database, "jobs": "worker", "webhooks": "send"}
+    redis = redis_beside(database)
+    app = make_app(None, [], log_level="ERROR", **redis, **settings)
+    options = {"database": database, "jobs": "worker", "webhooks": "send", **redis}
     async with receiver.listening() as url, kernel_client(app, **options) as client:
         for number in range(RECEIVERS - 1):
             await create_webhook(client.db, "w1", url=f"{url}/{number}", events=["*"])

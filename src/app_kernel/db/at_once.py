@@ -1,6 +1,6 @@
 """A save as one statement, on databases where that is faster than a unit of work and says as much."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app_kernel.core import clock
@@ -24,6 +24,8 @@ async def save_at_once(session: Session, table: EntityTable, plan: Plan) -> Row 
     # A column of the application's own may alter a value, which only a unit of work notices.
     if not session.dialect.saves_at_once or plan.deletes or table.adopted or table.has_adopted_columns:
         return None
+    if _is_large(session, plan.values.values()):
+        return None
     hears = plan.origin.hears(table)
     if plan.key is not None:
         # What a change did is told from what the row was before, which only a unit of work reads.
@@ -31,6 +33,11 @@ async def save_at_once(session: Session, table: EntityTable, plan: Plan) -> Row 
     if hears and await _has_triggers(session, table):
         return None
     return await _create(session, table, plan)
+
+
+def _is_large(session: Session, values: Iterable[Any]) -> bool:
+    most = session.dialect.most_at_once
+    return most is not None and sum(len(value) for value in values if isinstance(value, (str, bytes))) > most
 
 
 async def _has_triggers(session: Session, table: EntityTable) -> bool:
@@ -47,6 +54,9 @@ async def _create(session: Session, table: EntityTable, plan: Plan) -> Row | Non
         return None
     now, id, origin = clock.timestamp(), clock.new_id(), plan.origin
     messages = _messages(table, plan, id, now) if origin.hears(table) else ()
+    said = message_values(messages)
+    if _is_large(session, said):
+        return None
     names = ("id", *plan.values, *_OWNED)
     sql = _statement(session, table, ("create", names, len(messages)))
     if sql is None:
@@ -54,7 +64,7 @@ async def _create(session: Session, table: EntityTable, plan: Plan) -> Row | Non
     owned = (now, now, origin.actor, origin.actor, 1)
     kept = (Change.CREATE.value, now, origin.actor, origin.comment, table.generation)
     origin.has_messages = bool(messages)
-    rows = await session.run(sql, (id, *plan.values.values(), *owned, *kept, *message_values(messages)))
+    rows = await session.run(sql, (id, *plan.values.values(), *owned, *kept, *said))
     if not rows:
         raise SchemaStale
     return rows[0]

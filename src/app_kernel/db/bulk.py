@@ -12,7 +12,7 @@ from app_kernel.core import clock
 from app_kernel.core.errors import EntityDeleted, OutsideWorkspace
 from app_kernel.db.dialects import row_sets
 from app_kernel.db.dialects.base import Dialect
-from app_kernel.db.drivers.base import Row, Work
+from app_kernel.db.drivers.base import Row, Unanswered, Work
 from app_kernel.db.kinds import as_kind
 from app_kernel.db.matching import Match, check_match, check_no_other, lock_keys, save_match
 from app_kernel.db.origin import MESSAGES_AT_ONCE, Origin
@@ -315,7 +315,7 @@ def _record(
     if table.keeps_history:
         sql = _kept(table, "histories", lambda: row_sets.copy_among_to_history(dialect, table))
         for part in parts(after, IDS_AT_ONCE):
-            yield (sql, (change.value, at, origin.actor, origin.comment, dialect.encode_ids(part)))
+            yield Unanswered((sql, (change.value, at, origin.actor, origin.comment, dialect.encode_ids(part))))
     if not origin.hears(table):
         return
     version = table.position("_version")

@@ -90,16 +90,29 @@ class Growth:
         kind_rows = yield self._queries.find_object(name)
         if kind_rows:
             raise InvalidName(f"The name {name!r} is taken by a {kind_rows[0][0]} of the database.")
+        history: list[Row] = yield self._queries.list_columns(name + HISTORY_SUFFIX)
+        if history and (yield from self._drop_unused(name + HISTORY_SUFFIX, history)):
+            history = []
         # Where an older table of this name left something, each field has to be looked at beside that.
-        is_new = not ((yield self._queries.recall(name)) or (yield self._queries.list_columns(name + HISTORY_SUFFIX)))
+        is_new = not ((yield self._queries.recall(name)) or history)
         plain = EntityTable(name, 0, {field: Column(field, Kind.STR) for field in ("id", *OWNED_FIELDS)})
         fresh = self._fresh(plain, kinds) if is_new else {}
         declared = self._declared(plain, fresh)
-        yield (self._dialect.create_table(name, declared), ())
-        yield self._queries.remember(name, {"id": Kind.STR, **fresh}, adopted=False)
         if name not in self._without_history:
+            # First: whatever ends this process in between, there is no table whose history nobody makes any more.
             columns = {"id": self._dialect.id_type, **declared, **self._dialect.owned_types}
             yield from self._create_history(name, columns)
+        yield (self._dialect.create_table(name, declared), ())
+        yield self._queries.remember(name, {"id": Kind.STR, **fresh}, adopted=False)
+
+    def _drop_unused(self, history: str, columns: Sequence[Row]) -> Work[bool]:
+        """Drops a history of the store's own that nobody wrote to: whoever made it did not come to its table."""
+        if not any(row[0] == "id" and self._dialect.told_kind(row[1]) for row in columns):
+            return False
+        if (yield self._queries.find_value(history, "id")):
+            return False
+        yield (f"DROP TABLE {self._dialect.table(history)}", ())
+        return True
 
     def _create_history(self, name: str, columns: Mapping[str, str]) -> Work[None]:
         """The history's table; raises UnsupportedTable when another table has its name."""

@@ -12,7 +12,7 @@ from app_kernel.core.errors import UnsupportedValue
 from app_kernel.core.events import EntityChanged
 from app_kernel.core.outbox import Message, Recorder
 from app_kernel.db.dialects.base import Dialect
-from app_kernel.db.drivers.base import Row, Work
+from app_kernel.db.drivers.base import Row, Unanswered, Work
 from app_kernel.db.table import EntityTable
 
 MESSAGES_AT_ONCE = 100
@@ -88,7 +88,7 @@ class Origin:
         """Writes messages into the outbox, in their order."""
         for start in range(0, len(messages), MESSAGES_AT_ONCE):
             part = messages[start : start + MESSAGES_AT_ONCE]
-            yield dialect.insert_messages(len(part)), message_values(part)
+            yield Unanswered((dialect.insert_messages(len(part)), message_values(part)))
         self.has_messages = self.has_messages or bool(messages)
 
 

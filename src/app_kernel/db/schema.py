@@ -92,10 +92,10 @@ class Schema:
         if table is not None:
             return table
         for _ in range(RETRIES):
-            await self._session.fetch(*self._queries.find_generation(), observed=True)
+            await self._session.fetch(*self._queries.find_generation(name), observed=True)
             generation = self._session.generation
             loaded = await read_work(self._session, load_table(self._queries, self._dialect, name))
-            await self._session.fetch(*self._queries.find_generation(), observed=True)
+            await self._session.fetch(*self._queries.find_generation(name), observed=True)
             if self._session.generation == generation:
                 return self._remember(replace(loaded, generation=generation, ready=self._is_ready(loaded)))
         raise Unavailable("The schema of the database kept changing while it was read.")

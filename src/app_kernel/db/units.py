@@ -15,7 +15,7 @@ from app_kernel.core.errors import (
     VersionConflict,
 )
 from app_kernel.db.dialects.base import Dialect
-from app_kernel.db.drivers.base import Row, Work
+from app_kernel.db.drivers.base import Row, Unanswered, Work
 from app_kernel.db.origin import Origin
 from app_kernel.db.table import EntityTable
 
@@ -245,7 +245,7 @@ def _record(
         sql = table.statements.get("history")
         if sql is None:
             sql = table.statements["history"] = dialect.copy_to_history(table)
-        yield (sql, (change.value, at, origin.actor, origin.comment, after[table.position("id")]))
+        yield Unanswered((sql, (change.value, at, origin.actor, origin.comment, after[table.position("id")])))
     if origin.hears(table):
         version = after[table.position("_version")]
         seen = None if change is Change.PURGE else after

@@ -1,7 +1,6 @@
 """A backup is one instant of a database in one file, of which every byte counts; it fits every kind of database."""
 
 import asyncio
-import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ async def restore(path: Path, url: str, **options: Any) -> Any:
     return await restore_database(path, url, ENGINES, Options(**options), lambda step: None)
 
 
+@pytest.mark.acceptance("DB18")
 @pytest.mark.parametrize(("source", "target"), [("sqlite", "postgres"), ("postgres", "mysql"), ("mysql", "sqlite")])
 async def test_a_backup_of_one_database_fills_another(place, tmp_path, source, target):
     before, after, file = await place(source), await place(target), tmp_path / "app.akb"
@@ -176,7 +176,7 @@ async def test_a_restore_that_was_stopped_goes_on_and_nobody_opens_it_before(pla
     result = await restore_database(file, target, ENGINES, Options(), steps.append)
     assert result.resumed
     # It went on, and did not begin anew.
-    assert [step.rows for step in steps if (step.doing, step.table) == ("restore", "things")][0] > 750
+    assert next(step.rows for step in steps if (step.doing, step.table) == ("restore", "things")) > 750
     async with connect(target) as db:
         assert await db.count_entities("things") == 1000
         assert await db.count_entities("things_history") == 1000
@@ -211,22 +211,24 @@ async def test_a_number_that_mysql_would_round_is_refused_and_named(place, tmp_p
         await restore(file, target)
 
 
+@pytest.mark.acceptance("DB18")
 async def test_a_backup_holds_a_prefix_of_what_was_acknowledged(place, tmp_path):
     source, target, file = await place("sqlite"), await place("sqlite"), tmp_path / "app.akb"
     async with connect(source) as db:
         await db.save_entities("old", [{"id": f"o{n:06}", "n": n} for n in range(figure(short=2000, long=200_000))])
         written = 0
-        going = True
+        going, begun = True, asyncio.Event()
 
         async def write() -> None:
             nonlocal written
             while going:
                 await db.save_entity("ledger", {"id": f"l{written:08}", "n": written})
                 written += 1
+                if written == 20:
+                    begun.set()
 
         writer = asyncio.create_task(write())
-        while written < 20:
-            await asyncio.sleep(0)
+        await begun.wait()
         before = written
         await backup(source, file)
         after, going = written, False
@@ -265,4 +267,4 @@ async def test_only_sqlite_is_a_plain_file(place, tmp_path):
     await fill(source)
     with pytest.raises(TransferError, match="leave out --plain"):
         await copy_sqlite_file(source, tmp_path / "copy.db")
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -23,6 +23,7 @@ from tests.db.transfer.places import ENGINES, copy, everything, fill, told
 CHAINS = (("sqlite", "postgres", "mysql", "sqlite"), ("sqlite", "mysql", "postgres", "sqlite"))
 
 
+@pytest.mark.acceptance("DB18")
 @pytest.mark.parametrize("chain", CHAINS, ids="-".join)
 async def test_everything_comes_through_every_database_and_back(place, chain):
     places = [await place(backend) for backend in chain]
@@ -179,6 +180,24 @@ async def test_nobody_opens_a_half_filled_database_and_only_its_own_copy_goes_on
     result = await copy(source, target)
     assert result.resumed
     assert await everything(target) == await everything(source)
+
+
+async def test_a_table_without_a_key_begins_anew_after_a_stop(place):
+    source, target = await place("sqlite"), await place("postgres")
+    async with connect(source) as db:
+        await db.execute("CREATE TABLE [events] ([n] INTEGER)")
+        values = ", ".join(f"({n % 7})" for n in range(1000))
+        await db.execute(f"INSERT INTO [events] ([n]) VALUES {values}")
+
+    def stop(step):
+        if (step.table, step.rows) == ("events", 750):
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        async with opened_copy(source, target, ENGINES, Options(), stop) as under_way:
+            await under_way.finish()
+    result = await copy(source, target)
+    assert (result.resumed, told(result)["events"][0]) == (True, 1000)
 
 
 async def test_starting_over_removes_what_an_unfinished_copy_left(place):

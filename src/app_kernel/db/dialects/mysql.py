@@ -4,22 +4,24 @@ and a backslash a character like any other. Text has a binary collation that pad
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
 from app_kernel.core import clock
 from app_kernel.db import jsontext
-from app_kernel.db.dialects import mysql_indexes, mysql_outbox, mysql_retype, mysql_storage
+from app_kernel.db.dialects import mysql_indexes, mysql_outbox, mysql_retype, mysql_saves, mysql_storage
 from app_kernel.db.dialects.base import Dialect, Steps
-from app_kernel.db.dialects.mysql_marks import Values, mark, then
+from app_kernel.db.dialects.mysql_marks import LARGE, Values, mark, then
 from app_kernel.db.dialects.mysql_storage import Storage, storage_of
-from app_kernel.db.kinds import Kind, as_kind, kind_of
+from app_kernel.db.kinds import MAX_DIGITS, Kind, as_kind, kind_of
 from app_kernel.db.table import HISTORY_FIELDS, OWNED_FIELDS, Column, Decoder, EntityTable
 
 LOCK_SLOTS = 4096
 """Rows of `kernel_locks`, by which match_by makes its callers wait for one another."""
 _TIMES = frozenset({"created_at", "updated_at", "deleted_at", "_at"})
+_LAST_DIGIT = Decimal(1).scaleb(-mysql_storage.FRACTION_DIGITS)
+_EXACT = Context(prec=2 * MAX_DIGITS)
 _WITHOUT_LIMIT = 18446744073709551615
 _EXACT_INT = "9223372036854775808e0"
 """Floats from here on are larger than every bigint."""
@@ -29,6 +31,11 @@ _JSON_TYPES = {
     Kind.FLOAT: "('INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL')",
     Kind.JSON: "('OBJECT', 'ARRAY')",
 }
+# Beside integers only; what is too small for a Decimal is still more, or less, than 0.
+_JSON_NUMBER = (
+    "(CASE CAST({text} AS DECIMAL(65,30)) WHEN 0 THEN SIGN(CAST({text} AS DOUBLE)) * 0.5"
+    " ELSE CAST({text} AS DECIMAL(65,30)) END)"
+)
 # Of all character sets of one byte this one has cases for ASCII letters only, and a meaning for every byte.
 _FOLD = "CONVERT(CAST({function}(CONVERT(CAST({text} AS BINARY) USING tis620)) AS BINARY) USING utf8mb4)"
 
@@ -57,6 +64,13 @@ def _read_date(value: Any) -> Any:
     return value if isinstance(value, date) else date.fromisoformat(value)
 
 
+def _encode_decimal(value: Any) -> Any:
+    """A Decimal that no column can hold, where one is looked for, as one that lies between the same two that can be."""
+    if type(value) is not Decimal or value == (held := value.quantize(_LAST_DIGIT, ROUND_DOWN, _EXACT)):
+        return value
+    return Decimal(f"{held:f}5").copy_sign(value)
+
+
 def _dump_variant(value: Any) -> str:
     # As a column of Decimals has it, from which a value may have come.
     return jsontext.dump_variant(_read_decimal(value) if type(value) is Decimal else value)
@@ -73,8 +87,11 @@ class MySqlDialect(Dialect):
     tells_kinds = True
     decimal_room = 10**mysql_storage.WHOLE_DIGITS - 1
     row_lock = " FOR UPDATE"
+    saves_at_once = True
+    most_at_once = LARGE
     encoders: ClassVar = {
         Kind.BOOL: int,
+        Kind.DECIMAL: _encode_decimal,
         Kind.JSON: jsontext.dump_plain,
         Kind.DATETIME: clock.to_text,
         Kind.DATE: date.isoformat,
@@ -115,6 +132,10 @@ class MySqlDialect(Dialect):
     def told_kind(self, declared: str) -> Kind | None:
         return mysql_storage.told_kind(declared)
 
+    def encode_raw(self, kind: Kind, value: Any) -> Any:
+        # A statement of the caller's own may write it into a column with room for more digits.
+        return value if kind is Kind.DECIMAL else self.encode(kind, value)
+
     def placeholder(self, position: int, kind: Kind | None = None, storage: str = "") -> str:
         return mysql_storage.param(position, kind, storage)
 
@@ -136,6 +157,8 @@ class MySqlDialect(Dialect):
         return mysql_storage.NATURAL[storage_of(declared)]
 
     def may_hold(self, declared: str, kind: Kind) -> bool:
+        if kind is Kind.BIGINT and mysql_storage.is_unsigned_bigint(declared):
+            return True
         return kind in mysql_storage.HOLDS[storage_of(declared)]
 
     def storage(self, column: Column) -> str:
@@ -152,9 +175,22 @@ class MySqlDialect(Dialect):
     def cast_number(self, sql: str, kind: Kind, wanted: Kind) -> str:
         if kind is not Kind.FLOAT:
             return sql
-        # MySQL makes a Decimal of the shortest text of a float: whole part and rest are exact.
-        whole, rest = f"CAST(TRUNCATE({sql}, 0) AS SIGNED)", f"CAST({sql} - TRUNCATE({sql}, 0) AS DECIMAL(65,30))"
-        return f"(CASE WHEN ABS({sql}) < {_EXACT_INT} THEN {whole} + {rest} ELSE CAST({sql} AS DECIMAL(65,0)) END)"
+        # Beside integers only: what lies between two of them is in the middle, however little it is above the lower.
+        whole, rest = f"TRUNCATE({sql}, 0)", f"(CASE WHEN {sql} = TRUNCATE({sql}, 0) THEN 0 ELSE SIGN({sql}) * 0.5 END)"
+        exact = f"CAST({whole} AS SIGNED) + {rest}"
+        return f"(CASE WHEN ABS({sql}) < {_EXACT_INT} THEN {exact} ELSE CAST({sql} AS DECIMAL(65,0)) END)"
+
+    def arithmetic(self, operator: str, left: str, right: str, kind: Kind) -> str:
+        if kind is not Kind.INT:
+            return super().arithmetic(operator, left, right, kind)
+        # A column may be UNSIGNED, and with it every result: a difference is not, under NO_UNSIGNED_SUBTRACTION.
+        one, other = (f"({side} - 0)" if side.startswith('"') else side for side in (left, right))
+        if operator == "-" and left == "0":
+            return f"(-({other}))"
+        if operator == "-" and "(" not in f"{left}{right}":
+            # MariaDB does not notice that 0 minus the smallest integer does not fit.
+            return f"(CASE {one} WHEN 0 THEN -({other}) ELSE {one} - {other} END)"
+        return f"({one} {operator} {other})"
 
     def like(self, operand: str, pattern: str, *, fold_case: bool) -> str:
         if fold_case:
@@ -178,7 +214,7 @@ class MySqlDialect(Dialect):
         value = {
             Kind.STR: text,
             Kind.JSON: whole,
-            Kind.INT: f"CAST({text} AS DECIMAL(65,30))",
+            Kind.INT: _JSON_NUMBER.format(text=text),
             Kind.FLOAT: f"CAST({text} AS DOUBLE)",
         }[kind]
         return f"(CASE WHEN JSON_TYPE({found}) IN {_JSON_TYPES[kind]} THEN {value} END)"
@@ -203,7 +239,8 @@ class MySqlDialect(Dialect):
     def equals_text(self, column: Column, mark: str) -> str:
         name, value = self.quote(column.name), self.value(column)
         # Its index has a collation of its own, by which different text may be equal.
-        return f"{name} = {mark}" if name == value else f"{name} = {mark} AND {value} = {mark}"
+        given = mysql_storage.in_set_of(mark, column)
+        return f"{name} = {mark}" if name == value else f"{name} = {given} AND {value} = {mark}"
 
     def id_condition(self, table: EntityTable, position: int) -> str:
         id, given = table.columns["id"], mark(position)
@@ -235,6 +272,15 @@ class MySqlDialect(Dialect):
         update = super().update_by_id(table, names).rpartition(" RETURNING ")[0]
         found = self.id_condition(table, len(names) + 1)
         return then([update, f"SELECT {self.read_list(table)} FROM {self.table(table.name)} WHERE {found}"])
+
+    def find_triggers(self, name: str) -> tuple[str, Sequence[Any]]:
+        return mysql_saves.FIND_TRIGGERS, (name,)
+
+    def create_statement(self, table: EntityTable, names: Sequence[str], messages: int = 0) -> str:
+        return mysql_saves.create_statement(self, table, names, messages, is_mariadb=self.is_mariadb)
+
+    def upsert_statement(self, table: EntityTable, names: Sequence[str], *, expected: bool = False) -> str:
+        return mysql_saves.upsert_statement(self, table, names, expected=expected)
 
     def lock_keys(self, entity: str, keys: Sequence[int]) -> tuple[str, Sequence[Any]] | None:
         # Rows, because a lock of the session would outlast the transaction.

@@ -1,5 +1,6 @@
 """The statements by which MySQL tells of the tables of the database that the connection works in."""
 
+import zlib
 from collections.abc import Mapping
 
 from app_kernel.db.dialects.mysql_marks import mark
@@ -10,9 +11,20 @@ ALIVE = "_alive"
 """A column that MySQL computes: 1 in a live row, else NULL, so that unique indexes leave out those that are deleted."""
 TOLD = "CASE WHEN c.column_comment LIKE 'kernel:%' THEN CONCAT(' COMMENT ''', c.column_comment, '''') ELSE '' END"
 """The comment of a column of the store's own, as its type has it."""
+MARK_SHIFT = 40
+LAST_GENERATION = (1 << MARK_SHIFT) - 1
+"""What is above it in the number is the mark of an entity whose columns are being changed."""
+GENERATION = f"""SELECT "value" & {LAST_GENERATION} FROM "kernel_meta" WHERE "key" = 'generation'"""
+GENERATION_OF = "generation of "
+MARKED_GENERATION = """SELECT "value" FROM "kernel_meta" WHERE "key" = 'generation'"""
+BUMP_GENERATION = f"""UPDATE "kernel_meta" SET "value" = ("value" & {LAST_GENERATION}) + 1 WHERE "key" = 'generation'"""
+"""Takes a mark away too: whoever saw it compiles anew, as everybody does."""
 _COLUMN = "c.table_schema = DATABASE() AND c.table_name = \0$1\0 AND BINARY c.table_name = \0$1\0"
 
 
+MOVED = "kernel_moved_"
+"""What the name of a column begins with that is to take another one's place; left behind, it is nobody's field."""
+_IS_FIELD = f"c.column_name <> '{ALIVE}' AND c.column_name NOT LIKE '{MOVED.replace('_', '|_')}%' ESCAPE '|'"
 _IS_TABLE = (
     "NOT EXISTS (SELECT 1 FROM information_schema.views AS v WHERE v.table_schema = DATABASE()"
     " AND v.table_name = \0$1\0)"
@@ -24,20 +36,31 @@ _JSON_COLUMNS = (
 )
 
 
+def mark_of(entity: str) -> int:
+    """The mark of an entity; another one may have the same, and then waits for nothing now and then."""
+    return 1 + zlib.crc32(entity.encode()) % (2**22 - 1)
+
+
+def at_generation(entity: str, generation: str) -> str:
+    """Whether the number in `kernel_meta` is this generation, and not marked for the entity."""
+    return f'"value" & {LAST_GENERATION} = {generation} AND "value" >> {MARK_SHIFT} <> {mark_of(entity)}'
+
+
 class MySqlQueries(Queries):
     """The questions as MySQL and MariaDB answer them. information_schema compares names without case.
 
     Each of its tables is asked for one table by name: whatever is only joined with it opens every table there is.
     """
 
-    def find_generation(self) -> Query:
-        return ("""SELECT "value" FROM "kernel_meta" WHERE "key" = 'generation'""", ())
+    def find_generation(self, entity: str) -> Query:
+        # With the entity's name, by which the driver knows whose mark counts.
+        return (MARKED_GENERATION.replace(" FROM ", f" AS {self.dialect.quote(GENERATION_OF + entity)} FROM "), ())
 
     def recall(self, entity: str) -> Query:
         return (f'SELECT "field", "kind", "adopted" FROM "kernel_catalog" WHERE "entity" = {mark(1)}', (entity,))
 
     def bump_generation(self) -> Query:
-        return ("""UPDATE "kernel_meta" SET "value" = "value" + 1 WHERE "key" = 'generation'""", ())
+        return (BUMP_GENERATION, ())
 
     def remember(self, entity: str, kinds: Mapping[str, Kind], *, adopted: bool) -> Query:
         sql, params = super().remember(entity, kinds, adopted=adopted)
@@ -56,7 +79,7 @@ class MySqlQueries(Queries):
         return (
             f"SELECT c.column_name, {declared}, COALESCE(c.generation_expression, '') <> ''"
             f" FROM information_schema.columns AS c"
-            f" WHERE {_COLUMN} AND c.column_name <> '{ALIVE}' AND {_IS_TABLE} ORDER BY c.ordinal_position",
+            f" WHERE {_COLUMN} AND {_IS_FIELD} AND {_IS_TABLE} ORDER BY c.ordinal_position",
             (table,),
         )
 

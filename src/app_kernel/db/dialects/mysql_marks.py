@@ -10,6 +10,8 @@ from typing import Any
 
 THEN = "\0;\0"
 """Between statements that go to the server in one round trip; their rows together are the answer."""
+LARGE = 2**20
+"""Characters; what is longer goes by itself, since the server takes no packet of any size."""
 
 MARK = re.compile("\0\\$([0-9]+)([a-z]?)\0")
 AS_DATETIME, AS_DATE = "t", "d"
@@ -30,3 +32,13 @@ def mark(position: int, form: str = "") -> str:
 def then(statements: Sequence[str]) -> str:
     """Statements that are sent together; the first that fails is the last."""
     return THEN.join(statements)
+
+
+def placed(sql: str, positions: Sequence[int | str]) -> str:
+    """The same statement, where its parameters stand at other positions, or SQL stands in the place of one."""
+
+    def place(found: re.Match[str]) -> str:
+        position = positions[int(found[1]) - 1]
+        return position if isinstance(position, str) else mark(position, found[2])
+
+    return MARK.sub(place, sql)

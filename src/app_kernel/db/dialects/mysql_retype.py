@@ -9,11 +9,14 @@ from decimal import Decimal
 from typing import Any
 
 from app_kernel.db.dialects.base import Dialect, Steps
+from app_kernel.db.dialects.mysql_catalog import ALIVE, MOVED
 from app_kernel.db.dialects.mysql_indexes import LENGTHS
 from app_kernel.db.dialects.mysql_marks import mark, then
 from app_kernel.db.dialects.mysql_storage import bounded_type
 from app_kernel.db.kinds import Kind
 
+ALONE = 512
+"""Characters of a variant field that alone is in its indexes: twice a text's, because quotes and escapes come to it."""
 BATCH = 500
 """Rows that are converted at a time; a value may have megabytes."""
 _IN_PLACE = frozenset(
@@ -48,10 +51,11 @@ def retype_column(
     if (old, new) in _IN_PLACE:
         yield f"ALTER TABLE {table} MODIFY {name} {declared}", ()
         return
-    moved = f"kernel_moved_{column}"[:63]
+    moved = f"{MOVED}{column}"[:63]
     indexes = yield (_FIND_INDEXES, (table_name, column))
     if indexes:
-        declared = bounded_type(new, LENGTHS[1], is_mariadb=is_mariadb)
+        alone = {row[2] for row in indexes} <= {column, ALIVE, "id"}
+        declared = bounded_type(new, ALONE if alone else LENGTHS[1], is_mariadb=is_mariadb)
     if (yield (_FIND_MOVED, (table_name, moved))):
         yield f"ALTER TABLE {table} DROP COLUMN {dialect.quote(moved)}", ()
     # Without a comment: until it takes the column's place it is nobody's.

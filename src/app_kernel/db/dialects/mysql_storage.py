@@ -126,6 +126,12 @@ def storage_of(declared: str) -> Storage:
     return _STORAGES.get(found[0], Storage.OTHER) if found else Storage.OTHER
 
 
+def is_unsigned_bigint(declared: str) -> bool:
+    """Whether a column of integers has room for some beyond the signed 64 bits."""
+    lower = declared.lower()
+    return lower.startswith("bigint") and " unsigned" in lower
+
+
 def kind_in(column: Column) -> Kind:
     """The kind of a column, as far as its type tells where it was not learned yet."""
     return NATURAL[storage_of(column.declared)] if column.kind is Kind.UNKNOWN else column.kind
@@ -168,6 +174,9 @@ def read(name: str, column: Column) -> str:
     storage = storage_of(column.declared)
     if storage is Storage.OTHER or (kind_in(column) is Kind.STR and storage not in {Storage.TEXT, Storage.OTHER}):
         return f"CAST({name} AS CHAR) AS {_CONVERTED}"
+    if column.declared.lower().startswith("float"):
+        # Its own text has six digits, which are not the number that it holds and compares by.
+        return f"CAST({name} AS DOUBLE) AS {_CONVERTED}"
     return name
 
 
@@ -198,6 +207,14 @@ def text_in_bytes(name: str, column: Column, *, is_mariadb: bool) -> str:
         return name
     converted = name if collation.startswith("utf8mb4") else f"CONVERT({name} USING utf8mb4)"
     return in_bytes(converted, is_mariadb=is_mariadb)
+
+
+def in_set_of(text: str, column: Column) -> str:
+    """Text in the character set of a column, whose index then serves; a character that it lacks is a question mark."""
+    found = _COLLATION.search(column.declared)
+    if found is None or found[1].startswith("utf8mb4"):
+        return text
+    return f"CONVERT({text} USING {found[1].partition('_')[0]}) COLLATE {found[1]}"
 
 
 def in_bytes(text: str, *, is_mariadb: bool) -> str:

@@ -9,7 +9,7 @@ _IS_TABLE = "c.relkind IN ('r', 'p', 'f')"
 class PostgresQueries(Queries):
     """The questions as PostgreSQL answers them."""
 
-    def find_generation(self) -> Query:
+    def find_generation(self, entity: str) -> Query:
         return ("SELECT value FROM kernel_meta WHERE key = 'generation'", ())
 
     def recall(self, entity: str) -> Query:

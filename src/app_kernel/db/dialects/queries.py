@@ -16,8 +16,8 @@ class Queries(ABC):
         self.dialect = dialect
 
     @abstractmethod
-    def find_generation(self) -> Query:
-        """generation: that of the schema."""
+    def find_generation(self, entity: str) -> Query:
+        """generation: that of the schema, as whoever is to read this entity has to know it."""
 
     @abstractmethod
     def bump_generation(self) -> Query:

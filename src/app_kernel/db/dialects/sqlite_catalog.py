@@ -9,7 +9,7 @@ class SqliteQueries(Queries):
     def recall(self, entity: str) -> Query:
         return ("SELECT field, kind, adopted FROM kernel_catalog WHERE entity = ?", (entity,))
 
-    def find_generation(self) -> Query:
+    def find_generation(self, entity: str) -> Query:
         return ("SELECT value FROM kernel_meta WHERE key = 'generation'", ())
 
     def bump_generation(self) -> Query:

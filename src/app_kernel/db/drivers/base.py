@@ -19,6 +19,14 @@ Row: TypeAlias = tuple[Any, ...]
 """Values by position: a tuple, or a driver's own record. It may be longer than the columns asked for, by what the
 dialect's `generation_column` adds."""
 Statement: TypeAlias = tuple[str, Sequence[Any]]
+
+
+class Unanswered(tuple[str, Sequence[Any]]):
+    """A statement of whose rows the unit takes no notice, so that a driver may send it together with the next one."""
+
+    __slots__ = ()
+
+
 Work: TypeAlias = Generator[Statement, list[Row], T]
 Unit: TypeAlias = Callable[[], Work[T]]
 """Makes the work anew, because a driver may have to run it again."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from app_kernel.core.database_figures import DatabaseFigures, PoolFigures
 from app_kernel.core.errors import Unavailable, UniqueViolation
 from app_kernel.db.dialects.mysql import MySqlDialect
+from app_kernel.db.dialects.mysql_catalog import MARKED_GENERATION
 from app_kernel.db.drivers.base import Driver, Lease, Row, Snapshot, Transaction, Unit
 from app_kernel.db.drivers.counted import counted, counted_read
 from app_kernel.db.drivers.mysql_layout import create_database, create_layout
@@ -17,7 +18,7 @@ from app_kernel.db.drivers.mysql_runner import MySqlRunner
 from app_kernel.db.drivers.mysql_schema import MySqlSchema
 from app_kernel.db.drivers.mysql_signals import MySqlSignals
 from app_kernel.db.drivers.mysql_snapshot import open_snapshot
-from app_kernel.db.drivers.mysql_statements import GENERATION, RawStatement, defining_unit, guard
+from app_kernel.db.drivers.mysql_statements import RawStatement, defining_unit, guard, used_tables
 from app_kernel.db.drivers.mysql_transaction import MySqlTransaction
 from app_kernel.db.drivers.mysql_wire import MySqlWire
 from app_kernel.db.drivers.pool import Pool
@@ -64,15 +65,16 @@ class MySqlDriver(Driver):
     async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
         rows = await self._runner.single(sql, params, reads=True)
         if observed:
-            seen = rows[0][-1] if rows else (await self._runner.single(GENERATION, (), reads=True))[0][0]
-            self.generation = max(self.generation, seen)
+            seen = rows[0][-1] if rows else (await self._runner.single(MARKED_GENERATION, (), reads=True))[0][0]
+            if seen != self.generation:
+                self._moved_on(await self._schema.settle(seen, used_tables(sql)))
         return rows
 
     @counted("write")
     async def write(self, unit: Unit[T], generation: int, table: str) -> T:
         try:
             with writing_values(self._wire):
-                return await self._runner.transact(guard(self.dialect.table(table), generation), unit)
+                return await self._runner.transact(guard(table, self.dialect.table(table), generation), unit)
         except UniqueViolation as exc:
             raise await self._runner.with_fields(exc) from exc.__cause__
 
@@ -92,7 +94,7 @@ class MySqlDriver(Driver):
         raw = RawStatement(sql)
         try:
             if raw.defines:
-                return await self._schema.change(defining_unit(sql, params))
+                return await self._schema.change(defining_unit(sql, params), repeats=False)
             # Never as a read, which is repeated when its end was not heard of: a function in it may write.
             rows = await self._runner.single(sql, params, reads=False, leaves_state=raw.leaves_state)
         except UniqueViolation as exc:

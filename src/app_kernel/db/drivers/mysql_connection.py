@@ -23,7 +23,7 @@ FROZEN_SECONDS = 60
 """After this the server ends a transaction whose process has stopped between two statements."""
 SQL_MODE = (
     "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES,NO_BACKSLASH_ESCAPES,"
-    "NO_AUTO_VALUE_ON_ZERO"
+    "NO_AUTO_VALUE_ON_ZERO,NO_UNSIGNED_SUBTRACTION"
 )
 OLDEST = {True: (10, 6), False: (8, 0)}
 """By whether it is MariaDB."""

@@ -4,11 +4,12 @@ import re
 
 from app_kernel.core.errors import Unavailable
 from app_kernel.db.dialects.mysql import MySqlDialect
+from app_kernel.db.dialects.mysql_catalog import GENERATION
 from app_kernel.db.dialects.mysql_marks import Values, mark
 from app_kernel.db.dialects.mysql_storage import text_type
 from app_kernel.db.drivers.base import FORMAT
 from app_kernel.db.drivers.mysql_connection import Connection
-from app_kernel.db.drivers.mysql_statements import GENERATION, SCHEMA_LOCK_SECONDS, schema_lock
+from app_kernel.db.drivers.mysql_statements import SCHEMA_LOCK_SECONDS, schema_lock
 
 _MADE = re.compile(r'IF NOT EXISTS "(\w+)"')
 _COUNT = (
@@ -16,7 +17,7 @@ _COUNT = (
     f" AND table_name IN ({mark(1)})"
 )
 _FIRST_META = (
-    f"""INSERT INTO "kernel_meta" ("key", "value") VALUES ('format', {FORMAT}), ('generation', 1), ('changing', 0)"""  # noqa: S608 - a number
+    f"""INSERT INTO "kernel_meta" ("key", "value") VALUES ('format', {FORMAT}), ('generation', 1)"""  # noqa: S608 - a number
     ' ON DUPLICATE KEY UPDATE "value" = "kernel_meta"."value"'
 )
 

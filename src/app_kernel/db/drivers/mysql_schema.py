@@ -6,25 +6,26 @@ that commits last. What kills a change in between leaves columns that say themse
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from app_kernel.core.errors import DatabaseBusy, SchemaChangeInTransaction
+from app_kernel.db.dialects.mysql_catalog import BUMP_GENERATION, GENERATION, MARKED_GENERATION
 from app_kernel.db.dialects.mysql_marks import mark
 from app_kernel.db.drivers.base import Unit, Work
 from app_kernel.db.drivers.mysql_connection import Connection
 from app_kernel.db.drivers.mysql_options import MySqlOptions
 from app_kernel.db.drivers.mysql_runner import BEGIN
 from app_kernel.db.drivers.mysql_statements import (
-    BUMP_GENERATION,
-    CLEAR_CHANGE,
     DDL_LOCK_SECONDS,
-    GENERATION,
-    MARK_CHANGE,
     SCHEMA_LOCK_SECONDS,
     check_sendable,
     defined_tables,
+    entity_of,
     first_word,
+    generation_in,
+    is_marked,
+    mark_change,
     schema_lock,
 )
 from app_kernel.db.drivers.mysql_wire import MySqlWire
@@ -52,15 +53,18 @@ class MySqlSchema:
         self._kept: tuple[Connection, Connection] | None = None
         self._closer: asyncio.TimerHandle | None = None
 
-    async def change(self, unit: Unit[T], used: frozenset[str] = frozenset()) -> T:
-        """The result of a unit; raises SchemaChangeInTransaction where it would change one of the tables in `used`."""
+    async def change(self, unit: Unit[T], used: frozenset[str] = frozenset(), *, repeats: bool = True) -> T:
+        """The result of a unit; raises SchemaChangeInTransaction where it would change one of the tables in `used`.
+
+        Without `repeats` it is run once, also when its connection was lost and nobody knows what it did.
+        """
         try:
             async with asyncio.timeout(self._seconds):
                 await self._turn.acquire()
         except TimeoutError as exc:
             raise DatabaseBusy("The schema of the database is being changed all the time; try again.") from exc
         try:
-            return await self._try(unit, used)
+            return await self._try(unit, used, repeats=repeats)
         finally:
             self._turn.release()
 
@@ -68,11 +72,6 @@ class MySqlSchema:
         """Has everybody look at the schema again, if a change of it was broken off by the end of its process."""
         if self._turn.locked():
             return
-
-        def work() -> Work[None]:
-            # With the lock held, nobody is changing anything: whoever left the mark is gone.
-            yield (BUMP_GENERATION, ())
-            yield (CLEAR_CHANGE, ())
 
         async with self._turn:
             try:
@@ -83,7 +82,18 @@ class MySqlSchema:
                 raise self._wire.to_ours(exc) from exc
             self._keep()
             if free[0][0] == 1:
-                await self._try(work, frozenset())
+                await self._try(_tell_everybody, frozenset())
+
+    async def settle(self, seen: int, tables: Iterable[str]) -> int:
+        """The generation, of which a statement over these tables saw the number.
+
+        Where that is marked for one of them, their columns may be no longer as anybody knows them: whoever changed them
+        did not come to its end. Everybody is told so first, as soon as nobody changes the schema; may raise
+        DatabaseBusy.
+        """
+        if is_marked(seen, tables):
+            return await self.change(_tell_everybody)
+        return generation_in(seen)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -93,18 +103,17 @@ class MySqlSchema:
             connection.terminate()
         self._kept = None
 
-    async def _try(self, unit: Unit[T], used: frozenset[str]) -> T:
+    async def _try(self, unit: Unit[T], used: frozenset[str], *, repeats: bool = True) -> T:
         tries = Tries(self._wire)
         while True:
-            committing = False
+            began = committing = False
             tables, catalog = await self._connections()
             try:
                 await self._lock(tables)
                 await catalog.execute(BEGIN)
                 route = _Route(tables, catalog, used)
+                began = not repeats
                 result = await run_unit(unit, route.fetch, check_sendable)
-                if route.marked:
-                    await catalog.execute(CLEAR_CHANGE)
                 generation: int = (await catalog.fetch(GENERATION))[0][0]
                 committing = True
                 await self._wire.commit(catalog)
@@ -113,13 +122,17 @@ class MySqlSchema:
             except self._wire.foreign as exc:
                 # The server lets go of every lock of theirs.
                 self.close()
-                if not tries.again(exc, undone=not committing):
+                if began or not tries.again(exc, undone=not committing):
                     raise self._wire.to_ours(exc) from exc
             except BaseException:
                 self.close()
                 raise
             else:
-                self._keep()
+                if repeats:
+                    self._keep()
+                else:
+                    # A statement of the caller's may have left something in the session.
+                    self.close()
                 self._moved_on(generation)
                 return result
 
@@ -134,15 +147,29 @@ class MySqlSchema:
             self._closer.cancel()
         if self._kept is None or any(connection.is_closed() for connection in self._kept):
             self.close()
-            tables, catalog = await self._wire.connect(), await self._wire.connect()
-            self._kept = tables, catalog
-            # A change of a big table takes its time; and while it waits for one, everybody else waits behind it.
-            limit = "; SET SESSION max_statement_time = 0" if self._wire.is_mariadb else ""
-            await tables.execute(f"SET SESSION lock_wait_timeout = {DDL_LOCK_SECONDS}{limit}")
+            tables = await self._wire.connect()
+            try:
+                # A change of a big table takes its time; and while it waits for one, everybody else waits behind it.
+                limit = "; SET SESSION max_statement_time = 0" if self._wire.is_mariadb else ""
+                await tables.execute(f"SET SESSION lock_wait_timeout = {DDL_LOCK_SECONDS}{limit}")
+                self._kept = tables, await self._wire.connect()
+            except BaseException:
+                tables.terminate()
+                raise
         return self._kept
 
     def _keep(self) -> None:
         self._closer = asyncio.get_running_loop().call_later(KEPT_SECONDS, self.close)
+
+
+def _tell_everybody() -> Work[int]:
+    """A generation that nobody knows yet, in place of a number with a mark; the generation."""
+    seen = (yield (MARKED_GENERATION, ()))[0][0]
+    if seen == generation_in(seen):
+        # Somebody else did so first.
+        return generation_in(seen)
+    yield (BUMP_GENERATION, ())
+    return generation_in(seen) + 1
 
 
 class _Route:
@@ -153,8 +180,7 @@ class _Route:
         self._catalog = catalog
         self._used = used
         self._locked: frozenset[str] = frozenset()
-        self.marked = False
-        """Whether kinds are being changed, under a lock of the tables."""
+        """Tables that nobody else can use, because their columns are being changed."""
 
     async def fetch(self, sql: str, *params: Any) -> Any:
         """The rows of a statement."""
@@ -168,13 +194,15 @@ class _Route:
             if defined_tables(sql) <= self._locked:
                 # Taken again, it would be let go for a moment, in the middle of a change.
                 return []
-            if not self.marked:
-                self.marked = True
-                await self._tables.execute(MARK_CHANGE)
+            await self._tables.fetch(sql, *params, timeout=BUILD_SECONDS)
+            # Only now that nobody can read the tables: who sees the mark with their rows knows that this one is gone.
             self._locked = defined_tables(sql)
+            entity = entity_of(min(self._locked, key=len))
+            await self._catalog.execute(f"COMMIT; {mark_change(entity)}; {BEGIN}")
+            return []
         return await self._tables.fetch(sql, *params, timeout=BUILD_SECONDS)
 
     async def unlock(self) -> None:
         """Lets everybody at the tables again, after the catalog knows of them."""
-        if self.marked:
+        if self._locked:
             await self._tables.execute("UNLOCK TABLES")

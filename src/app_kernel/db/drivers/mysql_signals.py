@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from app_kernel.core.errors import StoreError
+from app_kernel.db.dialects.mysql_catalog import LAST_GENERATION
 from app_kernel.db.dialects.mysql_marks import mark
 from app_kernel.db.drivers.base import Row
 from app_kernel.db.drivers.signal_hub import SignalHub
@@ -17,7 +18,7 @@ LOOK_SECONDS = 0.25
 CHANGING = "/changing"
 """Not a channel: what the look says of a change of the schema."""
 _LOOK = (
-    f"""SELECT '{CHANGING}', "value" FROM "kernel_meta" WHERE "key" = 'changing' AND "value" <> 0"""  # noqa: S608 - fixed
+    f"""SELECT '{CHANGING}', 1 FROM "kernel_meta" WHERE "key" = 'generation' AND "value" > {LAST_GENERATION}"""  # noqa: S608 - a number
     ' UNION ALL SELECT "channel", "number" FROM "kernel_signals"'
 )
 

@@ -2,24 +2,28 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from app_kernel.core.errors import InvalidQuery
+from app_kernel.db.dialects.mysql_catalog import (
+    BUMP_GENERATION,
+    GENERATION_OF,
+    LAST_GENERATION,
+    MARK_SHIFT,
+    at_generation,
+    mark_of,
+)
 from app_kernel.db.drivers.base import ANY_GENERATION, Unit, Work
 from app_kernel.db.drivers.units import Answer, answer, check_text
+from app_kernel.db.table import HISTORY_SUFFIX
 
 SCHEMA_LOCK_SECONDS = 15
 """How long a change of the schema waits for another one; nobody else waits behind it."""
 DDL_LOCK_SECONDS = 3
 """How long a change of a table waits for those who use it; meanwhile everybody else waits behind it."""
 
-GENERATION = """SELECT "value" FROM "kernel_meta" WHERE "key" = 'generation'"""
-BUMP_GENERATION = """UPDATE "kernel_meta" SET "value" = "value" + 1 WHERE "key" = 'generation'"""
-MARK_CHANGE = """UPDATE "kernel_meta" SET "value" = 1 WHERE "key" = 'changing'"""
-"""Before a change of kinds, which several statements make: whoever finds it with nobody changing has to move on."""
-CLEAR_CHANGE = """UPDATE "kernel_meta" SET "value" = 0 WHERE "key" = 'changing' AND "value" <> 0"""
 FORGET_DROPPED = (
     'UPDATE "kernel_catalog" SET "adopted" = 1 WHERE "adopted" = 0 AND "entity" NOT IN'
     " (SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE())"
@@ -28,7 +32,8 @@ FORGET_DROPPED = (
 _FAILS = "(SELECT 1 UNION SELECT 2)"
 """An error of MySQL's wherever one value is expected, and only when it is asked for."""
 
-_LEADING = re.compile(r"(?:\s|--(?=\s)[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|/\*(?![!M]).*?\*/|\()+", re.DOTALL)
+# ASCII: to MySQL no other character is a space, neither here nor behind two hyphens.
+_LEADING = re.compile(r"(?:\s|--(?=\s)[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|/\*(?![!M]).*?\*/|\()+", re.DOTALL | re.ASCII)
 _WORD = re.compile(r"[A-Za-z]+")
 _LASTING = frozenset(
     {
@@ -40,19 +45,25 @@ _LASTING = frozenset(
 """First words of what would end a transaction or outlast the statement on a connection that others use too."""
 _DEFINING = frozenset(
     {
-        "ALTER", "ANALYZE", "CALL", "CHECK", "CREATE", "DROP", "GRANT", "IMPORT", "INSTALL", "OPTIMIZE", "RENAME",
+        "ALTER", "ANALYZE", "CACHE", "CALL", "CHECK", "CREATE", "DROP", "GRANT", "IMPORT", "INSTALL", "OPTIMIZE", "RENAME",
         "REPAIR", "REVOKE", "TRUNCATE", "UNINSTALL",
     }
 )  # fmt: skip
 """First words of what commits the transaction that is open."""
 _QUOTED = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | --(?=\s)[^\n]* | \#[^\n]* | /\*(?![!M]).*?\*/""",
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE | re.DOTALL | re.ASCII,
 )
 _ROUTINE = re.compile(
     r"CREATE\s+(OR\s+REPLACE\s+)?(AGGREGATE\s+)?(DEFINER\s*=\s*\S+\s+)?(TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE)\b",
     re.IGNORECASE,
 )
+_BLOCK = re.compile(
+    r"""(?P<end>\bEND(?:\s+(?:IF|CASE|LOOP|WHILE|REPEAT|FOR))?\b) | ; | \b(?:BEGIN|CASE|LOOP|WHILE)\b
+    | \bREPEAT\b(?!\s*\() | \bIF\b(?=[^;]*\bTHEN\b) | \bFOR\b(?!\s+(?:EACH|UPDATE)\b)(?=[^;]*\bDO\b)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""What opens and closes a block in the body of a routine, and what ends a statement there."""
 _TEMPORARY = re.compile(r"\bCREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\b", re.IGNORECASE)
 _INTO = re.compile(r"\bINTO\s+(OUTFILE|DUMPFILE|@)|@\w*\s*:=", re.IGNORECASE)
 _LEAVES_STATE = re.compile(r"\b(GET_LOCK|RELEASE_LOCK|RELEASE_ALL_LOCKS|LAST_INSERT_ID)\b|@", re.IGNORECASE)
@@ -70,7 +81,7 @@ class RawStatement:
     __slots__ = ("defines", "leaves_state")
 
     def __init__(self, sql: str) -> None:
-        words = _QUOTED.sub(lambda found: "" if found[0][:1] in "-#/" else "''", sql)
+        words = _QUOTED.sub(lambda found: " " if found[0][:1] in "-#/" else "''", sql)
         word = first_word(sql)
         if "/*!" in words or "/*M!" in words:
             raise InvalidQuery("execute() runs no comments that only some servers execute.")
@@ -79,7 +90,7 @@ class RawStatement:
                 "execute() may not open or end transactions, change settings, variables or files, or make temporary"
                 " tables: the connection it runs on is everybody's."
             )
-        if ";" in words.rstrip().removesuffix(";") and not _ROUTINE.match(words.lstrip()):
+        if _has_second(words.strip().removesuffix(";")):
             raise InvalidQuery("execute() runs one statement at a time.")
         self.defines = word in _DEFINING
         """Whether it may change the schema, and commits what is open."""
@@ -94,22 +105,61 @@ def first_word(sql: str) -> str:
     return word[0].upper() if word else ""
 
 
+def _has_second(words: str) -> bool:
+    """Whether another statement follows, in a text without quotes and comments; the body of a routine is one."""
+    if ";" not in words or not _ROUTINE.match(words):
+        return ";" in words
+    depth = 0
+    for found in _BLOCK.finditer(words):
+        if found[0] == ";" and depth <= 0:
+            return True
+        depth += 0 if found[0] == ";" else -1 if found["end"] else 1
+    return False
+
+
 def check_sendable(sql: str) -> None:
     """Raises InvalidQuery for a statement that cannot be sent; NUL stands in marks, and nobody else's text has one."""
     if not sql.isascii():
         check_text(sql.replace("\0", ""))
 
 
-def guard(table: str, generation: int) -> str:
+def mark_change(entity: str) -> str:
+    """Marks the generation before the columns of an entity change, which takes several statements.
+
+    Whoever may have lost the process that changed them sees the mark together with the entity's rows.
+    """
+    marked = f'("value" & {LAST_GENERATION}) + {mark_of(entity) << MARK_SHIFT}'
+    return f"""UPDATE "kernel_meta" SET "value" = {marked} WHERE "key" = 'generation'"""  # noqa: S608 - numbers only
+
+
+def generation_in(seen: int) -> int:
+    """The generation in a number that may be marked."""
+    return seen & LAST_GENERATION
+
+
+def is_marked(seen: int, tables: Iterable[str]) -> bool:
+    """Whether the number is marked for one of these tables, of which a history has the mark of its entity."""
+    return seen > LAST_GENERATION and (seen >> MARK_SHIFT) in {mark_of(entity_of(table)) for table in tables}
+
+
+def entity_of(table: str) -> str:
+    """The entity of a table or of a history, also where only its generation is asked for."""
+    return table.removeprefix(GENERATION_OF).removesuffix(HISTORY_SUFFIX)
+
+
+def guard(entity: str, table: str, generation: int) -> str:
     """Statements after which nobody can change the table; the last one fails if the schema is not at `generation`.
 
-    `table` is spelled as the dialect does. A statement takes hold of all its tables, until the transaction ends,
-    before it looks at any row: so what it sees of the generation is what counts afterwards.
+    So it does when a change of the entity's columns was broken off. `table` is spelled as the dialect does. A statement
+    takes hold of all its tables, until the transaction ends, before it looks at any row: so what it sees of the
+    generation is what counts afterwards.
     """
     if generation == ANY_GENERATION:
         return ""
-    nothing = f"FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM {table} LIMIT 0)"  # noqa: S608 - a quoted name
-    return f"; SELECT IF(({GENERATION}) = {generation:d}, 1, {_FAILS}) {nothing}"
+    nothing = f"FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE 1 = 0)"  # noqa: S608 - a quoted name
+    fits = f"""SELECT {at_generation(entity, str(generation))} FROM "kernel_meta" WHERE "key" = 'generation'"""  # noqa: S608 - numbers only
+    # Without a row of its own, so that what is sent together with it has the answer for itself.
+    return f"; SELECT 1 {nothing} AND IF(({fits}), 0, {_FAILS})"
 
 
 def schema_lock(database: str) -> str:

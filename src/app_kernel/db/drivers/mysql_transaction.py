@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from app_kernel.core.errors import ConnectionLost, DatabaseBusy, UniqueViolation
+from app_kernel.db.dialects.mysql_catalog import GENERATION, MARKED_GENERATION
 from app_kernel.db.drivers.base import Driver, Row, Unit
 from app_kernel.db.drivers.counted import counted
 from app_kernel.db.drivers.mysql_connection import Connection
 from app_kernel.db.drivers.mysql_runner import BEGIN, fields_on
 from app_kernel.db.drivers.mysql_schema import MySqlSchema
 from app_kernel.db.drivers.mysql_statements import (
-    GENERATION,
     RawStatement,
     check_sendable,
     defining_unit,
@@ -71,7 +71,7 @@ class MySqlTransaction(ServerTransaction):
     async def execute(self, sql: str, params: Sequence[Any]) -> Answer:
         raw = RawStatement(sql)
         if raw.defines:
-            return await self._define(defining_unit(sql, params))
+            return await self._define(defining_unit(sql, params), repeats=False)
         self._wrote = True
         result = await self._execute_raw(sql, params, leaves_state=raw.leaves_state)
         if self._end is None and not self._connection.is_in_transaction():
@@ -87,11 +87,15 @@ class MySqlTransaction(ServerTransaction):
         check_sendable(sql)
 
     def _guard(self, table: str, generation: int) -> str:
-        return guard(self.dialect.table(table), generation)
+        return guard(table, self.dialect.table(table), generation)
 
     async def _read_generation(self) -> int:
         generation: int = (await self._fetch(GENERATION))[0][0]
         return generation
+
+    async def _observe(self, sql: str, rows: list[Row]) -> int:
+        seen = rows[0][-1] if rows else (await self._fetch(MARKED_GENERATION))[0][0]
+        return await self._schema.settle(seen, used_tables(sql))
 
     async def _fetch(self, sql: str, *params: Any) -> Any:
         self._used |= used_tables(sql)
@@ -110,14 +114,14 @@ class MySqlTransaction(ServerTransaction):
 
         self._loop.call_later(STOP_SECONDS, stop)
 
-    async def _define(self, unit: Unit[T]) -> T:
+    async def _define(self, unit: Unit[T], *, repeats: bool = True) -> T:
         async def work() -> T:
             if self._wrote:
                 await self._save()
             else:
                 await self._begin_again()
             async with asyncio.timeout(self._left()):
-                result = await self._schema.change(unit, frozenset(self._used))
+                result = await self._schema.change(unit, frozenset(self._used), repeats=repeats)
             self.generation = await self._read_generation()
             return result
 

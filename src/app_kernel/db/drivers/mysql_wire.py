@@ -84,8 +84,9 @@ class MySqlWire(Wire):
     def ended_transaction(self, exc: BaseException) -> bool:
         return mysql_errors.ended_transaction(exc)
 
-    async def commit(self, connection: Any) -> None:
+    async def commit(self, connection: Any, before: str = "") -> None:
+        """`before` has statements that go with it."""
         try:
-            await connection.execute("COMMIT")
+            await connection.execute(f"{before}COMMIT")
         except TimeoutError as exc:
             raise errors.OperationalError(2013, "no answer to COMMIT") from exc

@@ -103,10 +103,10 @@ class Runner:
             connection = await pool.acquire()
             committing = False
             try:
-                await self._start(connection, after_begin)
-                result = await run_unit(unit, connection.fetch, self.check)
+                attempt = self.attempt(connection, after_begin)
+                result = await attempt.run(unit)
                 committing = True
-                await self.wire.commit(connection)
+                await attempt.commit()
             except self.wire.foreign as exc:
                 await self.give_back(connection, exc, leaves_state=leaves_state)
                 if not tries.again(exc, undone=not committing):
@@ -143,7 +143,12 @@ class Runner:
         """Whether even a single statement needs a transaction around it."""
         return False
 
-    async def _start(self, connection: Connection, after_begin: str) -> None:
+    def attempt(self, connection: Connection, after_begin: str) -> "Attempt":
+        """How the statements of one transaction are sent."""
+        return Attempt(self, connection, after_begin)
+
+    async def start(self, connection: Connection, after_begin: str) -> None:
+        """Begins a transaction; raises SchemaStale where a guard in `after_begin` says so."""
         try:
             await connection.execute(self.begin + after_begin)
         except self.wire.foreign as exc:
@@ -183,3 +188,21 @@ class Runner:
         if not undone and isinstance(exc, TimeoutError):
             return ConnectionLost()
         return self.wire.to_ours(exc)
+
+
+class Attempt:
+    """One transaction of a unit on a connection: BEGIN, its statements one by one, COMMIT."""
+
+    def __init__(self, runner: Runner, connection: Connection, after_begin: str) -> None:
+        self.runner = runner
+        self.connection = connection
+        self.after_begin = after_begin
+
+    async def run(self, unit: Unit[T]) -> T:
+        """The result of the unit, which is not committed yet."""
+        await self.runner.start(self.connection, self.after_begin)
+        return await run_unit(unit, self.connection.fetch, self.runner.check)
+
+    async def commit(self) -> None:
+        """Commits; raises as `Wire.commit`."""
+        await self.runner.wire.commit(self.connection)

@@ -94,11 +94,15 @@ class ServerTransaction(Transaction):
             await self._save()
             rows: list[Row] = await self._fetch(sql, *params)
             if observed:
-                seen = rows[0][-1] if rows else await self._read_generation()
-                self.generation = max(self.generation, seen)
+                self.generation = max(self.generation, await self._observe(sql, rows))
             return rows
 
         return await self._call(work)
+
+    async def _observe(self, sql: str, rows: list[Row]) -> int:
+        """The generation that a statement with these rows saw."""
+        generation: int = rows[0][-1] if rows else await self._read_generation()
+        return generation
 
     @counted("write")
     async def write(self, unit: Unit[T], generation: int, table: str) -> T:

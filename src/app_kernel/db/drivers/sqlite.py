@@ -70,8 +70,9 @@ class SqliteDriver(Driver):
         self._looks = 0
         self._deadline = 0.0
         self._known_long: dict[str, None] = {}
-        self.checks_foreign_keys = True
-        """Whether writes keep to the foreign keys of the application's tables; while these are filled they cannot."""
+        self.is_filled = False
+        """Whether all of it is about to be filled: rows then come before those that they refer to, and indexes are
+        built over a whole table at once, which takes the disk instead of memory."""
 
     async def open(self) -> None:
         if self._path == ":memory:":
@@ -267,8 +268,9 @@ class SqliteDriver(Driver):
         connection = connect(
             self._path, read_only=False, synchronous=self._synchronous, busy_seconds=self._busy_seconds
         )
-        if not self.checks_foreign_keys:
+        if self.is_filled:
             connection.execute("PRAGMA foreign_keys = OFF")
+            connection.execute("PRAGMA temp_store = FILE")
         return connection
 
     def _open_reader(self, *, busy_seconds: float) -> apsw.Connection:

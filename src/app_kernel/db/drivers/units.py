@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from app_kernel.core.errors import InvalidQuery, UnsupportedValue
-from app_kernel.db.drivers.base import Row, Unit, Work
+from app_kernel.db.drivers.base import Row, Unanswered, Unit, Work
 from app_kernel.db.drivers.wire import Wire
 
 T = TypeVar("T")
@@ -49,14 +49,19 @@ def one_statement(sql: str, params: Sequence[Any] = ()) -> Unit[list[Row]]:
     return work
 
 
-async def run_unit(unit: Unit[T], fetch: Fetch, check: Callable[[str], None]) -> T:
-    """Sends a unit the rows of each statement that it yields, until it returns; `check` sees each before it is sent."""
+async def run_unit(unit: Unit[T], fetch: Fetch, check: Callable[[str], None], *, send: Fetch | None = None) -> T:
+    """Sends a unit the rows of each statement that it yields, until it returns; `check` sees each before it is sent.
+
+    What is Unanswered goes to `send`, where it is given.
+    """
     work = unit()
     try:
-        sql, params = next(work)
+        statement = next(work)
         while True:
+            sql, params = statement
             check(sql)
-            sql, params = work.send(await fetch(sql, *params))
+            call = send if send is not None and type(statement) is Unanswered else fetch
+            statement = work.send(await call(sql, *params))
     except StopIteration as done:
         result: T = done.value
         return result

@@ -56,9 +56,11 @@ async def ahead(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
 async def fill(reader: TableReader, target: Target, report: Report) -> Digest:
     """Copies what a table has beyond its progress; the digest of all rows that were ever copied into it."""
     shape = reader.shape
+    if not shape.key and target.progress[shape.name].pages:
+        # Where it stopped is not found again without a key, so it begins anew.
+        await target.empty(shape.name)
     progress = target.progress[shape.name]
     digest = digest_of(shape, progress)
-    # What has no key is not found again, so a table without one is copied in one go, or from its beginning.
     pages = reader.pages(progress.last)
     async for page in ahead(pages):
         digest.add(page.rows)

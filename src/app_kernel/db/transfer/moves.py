@@ -41,8 +41,7 @@ async def opened_target(url: str) -> AsyncIterator[Driver]:
     if _is_private(url):
         raise TransferError("A database in memory vanishes at the end; give a path.")
     if isinstance(driver, SqliteDriver):
-        # Rows come table by table, so what they refer to may come later.
-        driver.checks_foreign_keys = False
+        driver.is_filled = True
     await driver.open()
     try:
         yield driver

@@ -6,11 +6,10 @@ from collections import Counter
 from typing import Any
 
 from app_kernel.core.errors import ConnectionLost, StoreError, Unavailable
-from app_kernel.db.drivers.base import ANY_GENERATION
-from app_kernel.db.drivers.postgres import PostgresDriver
-from tests.db.server_tools import unit
+from app_kernel.db.drivers.base import ANY_GENERATION, Driver
+from tests.db.server_tools import spelled, unit
 
-CREATE = "CREATE TABLE marks (mark text NOT NULL, part bigint NOT NULL)"
+CREATE = "CREATE TABLE marks (mark varchar(99) NOT NULL, part bigint NOT NULL)"
 INSERT = "INSERT INTO marks (mark, part) VALUES ($1, $2)"
 PARTS = {"run": 1, "write": 2, "transaction": 3}
 """How many rows a write of each kind leaves, if it happened."""
@@ -19,8 +18,9 @@ PARTS = {"run": 1, "write": 2, "transaction": 3}
 class Load:
     """Writers and readers; `marks` that nobody acknowledged and nobody refused may or may not have happened."""
 
-    def __init__(self, driver: PostgresDriver) -> None:
+    def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._insert = spelled(driver, INSERT)
         self._numbers = itertools.count()
         self.acked: dict[str, str] = {}
         self.refused: dict[str, str] = {}
@@ -62,16 +62,16 @@ class Load:
                 await asyncio.sleep(0.01)
 
     async def _run(self, mark: str) -> None:
-        await self._driver.run(INSERT, (mark, 0))
+        await self._driver.run(self._insert, (mark, 0))
 
     async def _write(self, mark: str) -> None:
-        await self._driver.write(unit((INSERT, mark, 0), (INSERT, mark, 1)), ANY_GENERATION, "marks")
+        await self._driver.write(unit((self._insert, mark, 0), (self._insert, mark, 1)), ANY_GENERATION, "marks")
 
     async def _transaction(self, mark: str) -> None:
         transaction = await self._driver.begin(5)
         try:
             for part in range(3):
-                await transaction.run(INSERT, (mark, part))
+                await transaction.run(self._insert, (mark, part))
         except (StoreError, asyncio.CancelledError):
             await transaction.rollback()
             raise

@@ -4,16 +4,16 @@ import asyncio
 import itertools
 import sys
 
-from app_kernel.db.database import connect
 from tests.faults.children import emit
 from tests.faults.mixed_writer import Writer
+from tests.faults.recorded import connect_recorded
 from tests.faults.recorder import Recorder
 
 
 async def main(url: str, run: str, saves: int, tasks: int, owner: str) -> None:
     """Connects and shares the saves among the tasks."""
     numbers = itertools.count(1)
-    async with connect(url) as db:
+    async with connect_recorded(url) as db:
         emit(ready=True)
         recorder = Recorder(db, run)
 
