@@ -87,3 +87,24 @@ async def test_a_decimal_of_a_statement_of_ones_own_keeps_all_its_digits(db):
     value = Decimal("0.12345678901234567890123456789012345678")
     await db.execute("INSERT INTO [plain] ([d]) VALUES (?)", (value,))
     expect_same((await db.execute("SELECT [d] FROM [plain]"))[0][0], value)
+
+
+async def test_points_are_read_and_written_as_text(db):
+    await db.execute("CREATE TABLE [own] ([id] INT PRIMARY KEY, [at] POINT, [n] INT)")
+    await db.execute("INSERT INTO [own] ([id], [at]) VALUES (1, POINT(1, 2.5)), (2, NULL)")
+    first = await db.get_entity("own", 1)
+    expect_same(first["at"], "POINT(1 2.5)")
+    assert (await db.save_entity("own", {**first, "n": 1}))["at"] == first["at"]
+    assert (await db.save_entity("own", {"id": 2, "at": "POINT(3 4)"}))["at"] == "POINT(3 4)"
+    assert await found(db, "[at] = ?", "POINT(3 4)") == [2]
+    assert (await db.get_entity_version("own", 2, 2))["at"] == "POINT(3 4)"
+    with pytest.raises((InvalidQuery, UnsupportedValue)):
+        await db.save_entity("own", {"id": 3, "at": "nowhere"})
+    assert await db.count_entities("own") == 2
+
+
+async def test_an_applications_column_of_the_name_that_unique_indexes_need_is_no_part_of_one(db):
+    await db.execute("CREATE TABLE [own] ([id] INT PRIMARY KEY, [_alive] INT, [n] INT)")
+    await db.save_entity("own", {"id": 1, "n": 1})
+    with pytest.raises(InvalidQuery, match="_alive"):
+        await db.ensure_index("own", ["n"], unique=True)

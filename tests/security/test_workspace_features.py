@@ -63,7 +63,7 @@ async def test_a_feature_sees_more_than_the_workspace_of_the_kernels_own_tables_
     db = await place.open()
     for id, workspace in (("of a", "a"), ("of b", "b"), ("of all", None)):
         await db.privileged.save_entity(THINGS, {"id": id, "n": 1, "workspace_id": workspace})
-        await db.save_entity("notes", {"id": id, "workspace_id": workspace})
+        await db.save_entity("notes", {"id": id, "workspace_id": workspace, "name": "free"})
     bound = db.in_workspace("a")
     feature = bound.privileged
     async with bound.transaction() if inside else nullcontext():

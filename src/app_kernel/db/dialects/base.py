@@ -162,7 +162,7 @@ class Dialect(Expressions):
     """Whether a save in one statement is faster than a unit of work."""
 
     most_at_once: ClassVar[int | None] = None
-    """Characters of values and messages beyond which it is not, because it would be too long; None where it never is."""
+    """Characters of values and messages beyond which it is not, being too long; None where it never is."""
 
     def find_triggers(self, name: str) -> tuple[str, Sequence[Any]]:
         """A row for each trigger of the application's on a table; asked only where `saves_at_once`."""

@@ -19,8 +19,8 @@ _BYTES_OF_KEY = 3072
 _BYTES_OF_OTHERS = 40
 """More than what any other type takes in a key."""
 _FIND_ALIVE = (
-    "SELECT 1 FROM information_schema.columns WHERE table_schema = DATABASE()"
-    f" AND table_name = {mark(1)} AND column_name = '{ALIVE}'"
+    "SELECT COALESCE(generation_expression, '') <> '' FROM information_schema.columns"
+    f" WHERE table_schema = DATABASE() AND table_name = {mark(1)} AND column_name = '{ALIVE}'"
 )
 _LONG = frozenset({"longtext", "text", "mediumtext", "tinytext", "longblob", "blob", "mediumblob", "tinyblob", "json"})
 
@@ -64,7 +64,11 @@ def make_index(
             continue
         yield from _check_short(dialect, table_name, field, kind, length)
         changes.append(f"MODIFY {dialect.quote(field)} {bounded_type(kind, length, is_mariadb=is_mariadb)}")
-    if unique and not (yield (_FIND_ALIVE, (table_name,))):
+    found = (yield (_FIND_ALIVE, (table_name,))) if unique else []
+    if found and not found[0][0]:
+        # What an application writes there would decide which rows have to be unique.
+        raise InvalidQuery(f"A unique index of MySQL needs the name [{ALIVE}] in your own table {table_name!r}.")
+    if unique and not found:
         alive = f"(IF({dialect.quote('deleted_at')} IS NULL, 1, NULL))"
         changes.append(f"ADD COLUMN {dialect.quote(ALIVE)} TINYINT GENERATED ALWAYS AS {alive} VIRTUAL")
     if changes:

@@ -15,7 +15,8 @@ def select_matches(dialect: Dialect, table: EntityTable, fields: Sequence[str], 
     statements = []
     for row in range(count):
         equal = " AND ".join(
-            f"{dialect.value(column)} = {dialect.written(width * row + at + 2, column)}"
+            f"{dialect.value(column)}"
+            f" = {dialect.operand(dialect.written(width * row + at + 2, column), column.kind, ordered=False)}"
             for at, column in enumerate(columns)
         )
         inside = dialect.inside(table, width * count + 1)

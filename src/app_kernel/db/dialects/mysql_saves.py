@@ -63,12 +63,16 @@ def upsert_statement(dialect: Dialect, table: EntityTable, names: Sequence[str],
     changes = [f"{q(name)} = {given}" for name, given in new.items()]
     changes += [f"{q('updated_at')} = {mark(now)}", f"{q('updated_by')} = {mark(actor)}"]
     found = f"FROM {source} WHERE {dialect.id_condition(table, 1)}"
+    differs = (
+        f"NOT ({dialect.value(column)} <=> {dialect.operand(new[name], column.kind, ordered=False)})"
+        for name, column in ((name, table.columns[name]) for name in names)
+    )
     fits = [
         dialect.id_condition(table, 1),
         f"{q('deleted_at')} IS NULL",
         f"{q('_version')} {f'= {mark(version)}' if expected else 'IS NOT NULL'}",
         f"EXISTS (SELECT 1 {_at_generation(table, generation)})",
-        f"({' OR '.join(f'NOT ({q(name)} <=> {given})' for name, given in new.items())})",
+        f"({' OR '.join(differs)})",
     ]
     if table.workspace is not None:
         fits.append(dialect.equals_text(table.columns[WORKSPACE_FIELD], new[WORKSPACE_FIELD]))

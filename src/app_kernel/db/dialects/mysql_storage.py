@@ -31,8 +31,10 @@ class Storage(StrEnum):
     DATETIME = "datetime"
     DATE = "date"
     BYTES = "bytes"
+    SHAPE = "shape"
+    """Points, lines, areas: read and written as their text, such as POINT(1 2)."""
     OTHER = "other"
-    """Times, years, bits, points, addresses ...: read and written as their text."""
+    """Times, years, bits, addresses ...: read and written as their text."""
 
 
 _STORAGES = {
@@ -42,6 +44,10 @@ _STORAGES = {
     **dict.fromkeys(("decimal", "numeric", "dec", "fixed"), Storage.DECIMAL),
     **dict.fromkeys(("datetime", "timestamp"), Storage.DATETIME),
     **dict.fromkeys(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"), Storage.BYTES),
+    **dict.fromkeys(
+        ("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon"), Storage.SHAPE
+    ),
+    **dict.fromkeys(("geometrycollection", "geomcollection"), Storage.SHAPE),
     "bool": Storage.BOOL,
     "boolean": Storage.BOOL,
     "json": Storage.JSON,
@@ -57,6 +63,7 @@ NATURAL = {
     Storage.DATETIME: Kind.DATETIME,
     Storage.DATE: Kind.DATE,
     Storage.BYTES: Kind.BYTES,
+    Storage.SHAPE: Kind.STR,
     Storage.OTHER: Kind.STR,
 }
 """What a column holds as far as its type tells."""
@@ -166,12 +173,16 @@ def written(position: int, column: Column) -> str:
     storage, kind = storage_of(column.declared), kind_in(column)
     if storage is Storage.TEXT and kind in {Kind.DECIMAL, Kind.BIGINT}:
         return f"CONCAT({mark(position)})"
+    if storage is Storage.SHAPE:
+        return f"ST_GeomFromText({mark(position)})"
     return param(position, kind, storage)
 
 
 def read(name: str, column: Column) -> str:
     """A column, quoted already, as SELECT lists it."""
     storage = storage_of(column.declared)
+    if storage is Storage.SHAPE:
+        return f"ST_AsText({name}) AS {_CONVERTED}"
     if storage is Storage.OTHER or (kind_in(column) is Kind.STR and storage not in {Storage.TEXT, Storage.OTHER}):
         return f"CAST({name} AS CHAR) AS {_CONVERTED}"
     if column.declared.lower().startswith("float"):
@@ -188,9 +199,12 @@ def value(name: str, column: Column, *, is_mariadb: bool) -> str:
     if kind is Kind.BOOL and column.adopted:
         return f"(CASE {name} WHEN 1 THEN 1 WHEN 0 THEN 0 END)"
     if kind is Kind.JSON:
-        return name
+        # Beside JSON of MySQL's own, text would be one JSON string.
+        as_json = f"(CASE WHEN JSON_VALID({name}) THEN CAST({name} AS JSON) END)"
+        return as_json if storage is Storage.TEXT and not is_mariadb else name
     if storage is Storage.OTHER or (kind is Kind.STR and storage is not Storage.TEXT):
-        return in_bytes(f"CAST({name} AS CHAR)", is_mariadb=is_mariadb)
+        text = f"CONVERT(ST_AsText({name}) USING utf8mb4)" if storage is Storage.SHAPE else f"CAST({name} AS CHAR)"
+        return in_bytes(text, is_mariadb=is_mariadb)
     if storage is Storage.TEXT and kind in {Kind.DATETIME, Kind.DATE}:
         whole = f"LEFT({name}, {_DATETIME_TEXT})" if kind is Kind.DATETIME else name
         return f"CAST({whole} AS {'DATETIME(6)' if kind is Kind.DATETIME else 'DATE'})"

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from app_kernel.core.database_figures import DatabaseFigures, PoolFigures
-from app_kernel.core.errors import Unavailable, UniqueViolation
+from app_kernel.core.errors import Unavailable, UniqueViolation, UnsupportedValue
 from app_kernel.db.dialects.mysql import MySqlDialect
 from app_kernel.db.dialects.mysql_catalog import MARKED_GENERATION
 from app_kernel.db.drivers.base import Driver, Lease, Row, Snapshot, Transaction, Unit
@@ -75,14 +75,14 @@ class MySqlDriver(Driver):
         try:
             with writing_values(self._wire):
                 return await self._runner.transact(guard(table, self.dialect.table(table), generation), unit)
-        except UniqueViolation as exc:
+        except (UniqueViolation, UnsupportedValue) as exc:
             raise await self._runner.with_fields(exc) from exc.__cause__
 
     @counted("write")
     async def run(self, sql: str, params: Sequence[Any]) -> list[Row]:
         try:
             return await self._runner.single(sql, params, reads=False, isolated=True)
-        except UniqueViolation as exc:
+        except (UniqueViolation, UnsupportedValue) as exc:
             raise await self._runner.with_fields(exc) from exc.__cause__
 
     @counted("define")
@@ -97,7 +97,7 @@ class MySqlDriver(Driver):
                 return await self._schema.change(defining_unit(sql, params), repeats=False)
             # Never as a read, which is repeated when its end was not heard of: a function in it may write.
             rows = await self._runner.single(sql, params, reads=False, leaves_state=raw.leaves_state)
-        except UniqueViolation as exc:
+        except (UniqueViolation, UnsupportedValue) as exc:
             raise await self._runner.with_fields(exc) from exc.__cause__
         return answer(rows)
 

@@ -58,6 +58,7 @@ KINDS: dict[int, tuple[type[StoreError], str | None]] = {
     1300: (UnsupportedValue, _TEXT),
     3854: (UnsupportedValue, _TEXT),
     3988: (UnsupportedValue, _TEXT),
+    3157: (UnsupportedValue, "A document is nested more deeply than MySQL can store."),
     1406: (UnsupportedValue, "A text is longer than its column allows."),
     1153: (UnsupportedValue, _PACKET),
     1162: (UnsupportedValue, _PACKET),
@@ -120,7 +121,7 @@ TELLABLE = frozenset(
     {
         *(1050, 1052, 1055, 1056, 1060, 1061, 1063, 1066, 1068, 1072, 1075, 1091, 1093, 1101, 1109, 1110, 1111, 1113),
         *(1136, 1140, 1176, 1192, 1221, 1222, 1235, 1241, 1242, 1247, 1248, 1267, 1271, 1295, 1304, 1305, 1318, 1347),
-        *(1356, 1359, 1360, 1426, 1427, 1439, 1442),
+        *(1356, 1359, 1360, 1426, 1427, 1439, 1442, 4161),
     }
 )
 """Errors of which the server's text names tables, columns and functions, and no values."""

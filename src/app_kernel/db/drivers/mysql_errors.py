@@ -54,6 +54,7 @@ _SIGN_IN_METHODS = frozenset({2059, 2061})
 _KEY = "for key '"
 _QUOTED = re.compile(r"['`]([^'`]*)['`]")
 _AT_LINE = re.compile(r" at line (\d+)$")
+_TOO_LONG = 1406
 _IDLE = 4031
 """MySQL: the server closed a connection that was idle for long; MariaDB has another error of this number."""
 _DISK_FULL = re.compile(r"\b(?:error|errno|errcode):? 28\b", re.IGNORECASE)
@@ -124,8 +125,10 @@ def is_reusable(exc: BaseException) -> bool:
 
 
 def was_never_sent(exc: BaseException) -> bool:
-    """Whether asyncmy refused by itself, so that the server has not heard of the statement."""
-    return isinstance(exc, errors.InterfaceError) or number_of(exc) == LOST_UNSENT
+    """Whether the server has not heard of the statement, as where asyncmy refused by itself."""
+    # The server that closed an idle connection had not read from it any more.
+    idle = number_of(exc) == _IDLE and is_lost(exc)
+    return isinstance(exc, errors.InterfaceError) or number_of(exc) == LOST_UNSENT or idle
 
 
 def is_conflict(exc: BaseException) -> bool:
@@ -162,6 +165,11 @@ def key_of(exc: BaseException) -> str | None:
     # MySQL 8 says the table too: for key 'widgets.PRIMARY'.
     name = rest.rstrip("'")
     return name.partition(".")[2] or name
+
+
+def long_field(exc: BaseException) -> str | None:
+    """The field for which a text or bytes are too long; None where it is another error."""
+    return _first_name(_message(exc)) if number_of(exc) == _TOO_LONG else None
 
 
 def _message(exc: BaseException) -> str:

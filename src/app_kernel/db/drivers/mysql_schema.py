@@ -118,7 +118,8 @@ class MySqlSchema:
                 committing = True
                 await self._wire.commit(catalog)
                 await route.unlock()
-                await tables.fetch(f"SELECT RELEASE_LOCK({mark(1)})", self._lock_name)
+                if repeats:
+                    await tables.fetch(f"SELECT RELEASE_LOCK({mark(1)})", self._lock_name)
             except self._wire.foreign as exc:
                 # The server lets go of every lock of theirs.
                 self.close()
@@ -131,7 +132,7 @@ class MySqlSchema:
                 if repeats:
                     self._keep()
                 else:
-                    # A statement of the caller's may have left something in the session.
+                    # A statement of the caller's may have left something in the session; its end lets go of the lock.
                     self.close()
                 self._moved_on(generation)
                 return result

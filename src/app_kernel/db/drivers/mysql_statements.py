@@ -45,8 +45,8 @@ _LASTING = frozenset(
 """First words of what would end a transaction or outlast the statement on a connection that others use too."""
 _DEFINING = frozenset(
     {
-        "ALTER", "ANALYZE", "CACHE", "CALL", "CHECK", "CREATE", "DROP", "GRANT", "IMPORT", "INSTALL", "OPTIMIZE", "RENAME",
-        "REPAIR", "REVOKE", "TRUNCATE", "UNINSTALL",
+        "ALTER", "ANALYZE", "CACHE", "CALL", "CHECK", "CREATE", "DROP", "GRANT", "IMPORT", "INSTALL", "OPTIMIZE",
+        "RENAME", "REPAIR", "REVOKE", "TRUNCATE", "UNINSTALL",
     }
 )  # fmt: skip
 """First words of what commits the transaction that is open."""
@@ -54,6 +54,7 @@ _QUOTED = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | --(?=\s)[^\n]* | \#[^\n]* | /\*(?![!M]).*?\*/""",
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
+_OPEN = re.compile("""['"`]|/\\*""")
 _ROUTINE = re.compile(
     r"CREATE\s+(OR\s+REPLACE\s+)?(AGGREGATE\s+)?(DEFINER\s*=\s*\S+\s+)?(TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE)\b",
     re.IGNORECASE,
@@ -66,7 +67,9 @@ _BLOCK = re.compile(
 """What opens and closes a block in the body of a routine, and what ends a statement there."""
 _TEMPORARY = re.compile(r"\bCREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\b", re.IGNORECASE)
 _INTO = re.compile(r"\bINTO\s+(OUTFILE|DUMPFILE|@)|@\w*\s*:=", re.IGNORECASE)
-_LEAVES_STATE = re.compile(r"\b(GET_LOCK|RELEASE_LOCK|RELEASE_ALL_LOCKS|LAST_INSERT_ID)\b|@", re.IGNORECASE)
+_KEEPING = "GET_LOCK|RELEASE_LOCK|RELEASE_ALL_LOCKS|LAST_INSERT_ID"
+_LEAVES_STATE = re.compile(rf"\b({_KEEPING})\b|@", re.IGNORECASE)
+_QUOTED_KEEPING = re.compile(rf"""[`"]({_KEEPING})[`"]""", re.IGNORECASE)
 _DEFINED = re.compile(
     r"""\b(?:TABLES?(?:\s+IF\s+(?:NOT\s+)?EXISTS)?|ON|REFERENCES|TRUNCATE|WRITE,)\s+(?:"([^"]+)"|`([^`]+)`|(\w+))""",
     re.IGNORECASE,
@@ -81,10 +84,12 @@ class RawStatement:
     __slots__ = ("defines", "leaves_state")
 
     def __init__(self, sql: str) -> None:
-        words = _QUOTED.sub(lambda found: " " if found[0][:1] in "-#/" else "''", sql)
+        words = _QUOTED.sub(_blank, sql)
         word = first_word(sql)
         if "/*!" in words or "/*M!" in words:
             raise InvalidQuery("execute() runs no comments that only some servers execute.")
+        if _OPEN.search(words.replace("''", "")):
+            raise InvalidQuery("A quote or a comment in the statement has no end.")
         if word in _LASTING or _TEMPORARY.search(words) or _INTO.search(words):
             raise InvalidQuery(
                 "execute() may not open or end transactions, change settings, variables or files, or make temporary"
@@ -94,7 +99,7 @@ class RawStatement:
             raise InvalidQuery("execute() runs one statement at a time.")
         self.defines = word in _DEFINING
         """Whether it may change the schema, and commits what is open."""
-        self.leaves_state = word == "CALL" or _LEAVES_STATE.search(words) is not None
+        self.leaves_state = _LEAVES_STATE.search(words) is not None or _QUOTED_KEEPING.search(sql) is not None
         """Whether the connection may keep something of it, so that nobody else may use it."""
 
 
@@ -103,6 +108,14 @@ def first_word(sql: str) -> str:
     found = _LEADING.match(sql)
     word = _WORD.match(sql, found.end() if found else 0)
     return word[0].upper() if word else ""
+
+
+def _blank(found: re.Match[str]) -> str:
+    """What stands for quoted text and for a comment; raises InvalidQuery where a parameter is in it."""
+    if "\0" in found[0]:
+        # Its value would be a part of the name or the comment, and could end it.
+        raise InvalidQuery("A ? of the statement stands in a comment or in quotes; write ?? for a question mark.")
+    return " " if found[0][0] in "-#/" else "''"
 
 
 def _has_second(words: str) -> bool:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from app_kernel.core.errors import ConnectionLost, DatabaseBusy, UniqueViolation
+from app_kernel.core.errors import ConnectionLost, DatabaseBusy, UniqueViolation, UnsupportedValue
 from app_kernel.db.dialects.mysql_catalog import GENERATION, MARKED_GENERATION
 from app_kernel.db.drivers.base import Driver, Row, Unit
 from app_kernel.db.drivers.counted import counted
@@ -140,7 +140,7 @@ class MySqlTransaction(ServerTransaction):
     async def _call(self, work: Callable[[], Awaitable[T]]) -> T:
         try:
             return await super()._call(work)
-        except UniqueViolation as exc:
+        except (UniqueViolation, UnsupportedValue) as exc:
             if self._end is not None:
                 raise
             raise await fields_on(self._connection, exc) from exc.__cause__
