@@ -101,7 +101,7 @@ def test_tables_have_the_collation_of_their_server(is_mariadb):
     assert len(own) == 9
     other = BIN[not is_mariadb]
     assert all(statement.endswith(") ENGINE = InnoDB") and other not in statement for statement in own)
-    assert sum(statement.count(f"COLLATE {BIN[is_mariadb]}") for statement in own) == 25
+    assert sum(statement.count(f"COLLATE {BIN[is_mariadb]}") for statement in own) == 24
     assert 'KEY "kernel_outbox_unsent" ("batch", "topic", "seq")' in own[5]
 
 
@@ -236,7 +236,7 @@ def test_text_of_another_collation_sorts_by_its_bytes(is_mariadb):
     dialect = dialect_of(is_mariadb)
     columns = {"app": Column("app", Kind.STR, "varchar(20) COLLATE utf8mb4_general_ci", adopted=True)}
     columns |= notes(dialect).columns
-    assert compile_order("[app] DESC", columns, dialect).startswith(f'"app" COLLATE {BIN[is_mariadb]} DESC')
+    assert compile_order("[app] DESC", columns, dialect)[0] == f'"app" COLLATE {BIN[is_mariadb]} DESC'
 
 
 def test_a_document_matches_as_a_document(is_mariadb):
@@ -250,9 +250,10 @@ def test_a_document_matches_as_a_document(is_mariadb):
 def test_a_unique_index_bounds_its_text_and_leaves_the_deleted_out(is_mariadb):
     declared = [("s", "longtext COMMENT 'kernel:str'", 2**32 - 1), ("n", "bigint COMMENT 'kernel:int'", None)]
     work = dialect_of(is_mariadb).make_index("ux", "notes", ("s", "n"), unique=True, lengths={})
+    alive = 'IF("deleted_at" IS NULL, 1, NULL)'
     assert steps(work, declared)[-3:] == [
         f"""ALTER TABLE "notes" MODIFY "s" {text("VARCHAR(255)", is_mariadb)} COMMENT 'kernel:str'""",
-        'ALTER TABLE "notes" ADD COLUMN "_alive" TINYINT GENERATED ALWAYS AS (IF("deleted_at" IS NULL, 1, NULL)) VIRTUAL',
+        f'ALTER TABLE "notes" ADD COLUMN "_alive" TINYINT GENERATED ALWAYS AS ({alive}) VIRTUAL',
         'CREATE UNIQUE INDEX "ux" ON "notes" ("s", "n", "_alive")',
     ]
     assert dialect_of(is_mariadb).drop_index("ux", "notes") == 'DROP INDEX "ux" ON "notes"'
@@ -262,14 +263,14 @@ def test_a_kind_changes_beside_its_column_and_takes_the_place_in_one_statement(i
     dialect = dialect_of(is_mariadb)
     work = dialect.retype_column("notes", "n", Kind.INT, Kind.VARIANT, dialect.types[Kind.VARIANT])
     made = steps(work, [("ix", 1, "n", None), ("ix", 1, "m", 9)], [], [], [("a", 5)])
-    variant = text("VARCHAR(512)", is_mariadb)
+    variant = text("VARCHAR(255)", is_mariadb)
+    swap = f"""DROP COLUMN "n", CHANGE "_moved_n" "n" {variant} COMMENT 'kernel:variant'"""
     assert made[2:] == [
-        f'ALTER TABLE "notes" ADD COLUMN "kernel_moved_n" {variant}',
+        f'ALTER TABLE "notes" ADD COLUMN "_moved_n" {variant}',
         'SELECT "id", "n" FROM "notes" WHERE "n" IS NOT NULL ORDER BY "id" LIMIT 500',
-        'UPDATE "notes" SET "kernel_moved_n" = $1 WHERE "id" = $2',
+        'UPDATE "notes" SET "_moved_n" = $1 WHERE "id" = $2',
         'SELECT "id", "n" FROM "notes" WHERE "n" IS NOT NULL AND ("id") > ($1) ORDER BY "id" LIMIT 500',
-        f"""ALTER TABLE "notes" DROP INDEX "ix", DROP COLUMN "n", CHANGE "kernel_moved_n" "n" {variant}"""
-        """ COMMENT 'kernel:variant', ADD INDEX "ix" ("n", "m"(9))""",
+        f'ALTER TABLE "notes" DROP INDEX "ix", {swap}, ADD INDEX "ix" ("n", "m"(9))',
     ]
     in_place = dialect.retype_column("notes", "n", Kind.INT, Kind.FLOAT, dialect.types[Kind.FLOAT])
     assert steps(in_place) == ["""ALTER TABLE "notes" MODIFY "n" DOUBLE COMMENT 'kernel:float'"""]

@@ -1,22 +1,19 @@
 """In a transaction of the caller's a call that fails takes back only itself, and the whole ends in time."""
 
 import asyncio
-import time
 
 import pytest
 
 from app_kernel.core.errors import (
     ConnectionLost,
     DatabaseBusy,
-    DatabaseClosed,
     InvalidQuery,
     QueryTimeout,
-    TransactionInOtherTask,
     TransactionTimeout,
     UniqueViolation,
     VersionConflict,
 )
-from app_kernel.db.drivers.base import ANY_GENERATION, Work
+from app_kernel.db.drivers.base import ANY_GENERATION
 from app_kernel.db.errors import MissingColumn, MissingTable, SchemaStale
 from tests.db.postgres_tools import place_on
 from tests.db.server_tools import failing_unit, unit, until
@@ -44,28 +41,6 @@ async def rows(session):
 
 async def are_idle(place):
     return {state for _, state in await place.backends()} <= {"idle"}
-
-
-async def test_it_reads_its_own_writes_and_others_see_them_after_the_commit(place, driver):
-    transaction = await driver.begin(5)
-    await transaction.run(INSERT, ("a", 1))
-    await transaction.write(unit((INSERT, "b", 2)), driver.generation, "notes")
-    assert await rows(transaction) == [("a", 1), ("b", 2)]
-    assert await rows(driver) == []
-    await transaction.commit()
-    assert await rows(driver) == [("a", 1), ("b", 2)]
-    assert await are_idle(place)
-
-
-async def test_a_rollback_leaves_nothing_and_may_be_repeated(place, driver):
-    transaction = await driver.begin(5)
-    await transaction.run(INSERT, ("a", 1))
-    await transaction.rollback()
-    await transaction.rollback()
-    with pytest.raises(DatabaseClosed, match="rolled back"):
-        await transaction.commit()
-    assert await rows(driver) == []
-    assert await are_idle(place)
 
 
 FAILURES = {
@@ -125,19 +100,6 @@ async def test_a_call_that_fails_takes_back_only_itself(place, driver, case, wri
     assert await are_idle(place)
 
 
-async def test_a_cancelled_call_takes_back_only_itself_and_ends_on_the_server(place, driver):
-    transaction = await driver.begin(5)
-    await transaction.run(INSERT, ("a", 1))
-    began = asyncio.get_running_loop().time()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1):
-            await transaction.write(unit((INSERT, "b", 2), ("SELECT pg_sleep(9)",)), ANY_GENERATION, "notes")
-    assert await rows(transaction) == [("a", 1)]
-    assert asyncio.get_running_loop().time() - began < 5
-    await transaction.commit()
-    assert await rows(driver) == [("a", 1)]
-
-
 async def test_savepoints_nest_and_take_the_generation_back_too(place, driver):
     transaction = await driver.begin(5)
     before = transaction.generation
@@ -195,38 +157,6 @@ async def test_statements_prepared_before_a_type_changed_are_prepared_anew_insid
 
 
 @pytest.mark.acceptance("DB11")
-async def test_a_transaction_that_is_open_too_long_is_rolled_back_by_itself(place, driver):
-    transaction = await driver.begin(0.3)
-    await transaction.run(INSERT, ("a", 1))
-    await until(lambda: are_idle(place))
-    for call in (transaction.commit(), transaction.fetch(ALL, ()), transaction.begin_nested()):
-        with pytest.raises(TransactionTimeout):
-            await call
-    await transaction.rollback()
-    assert await rows(driver) == []
-
-
-@pytest.mark.acceptance("DB11")
-@pytest.mark.parametrize("how", ["fetch", "write"])
-async def test_a_statement_that_outlasts_the_transaction_ends_with_it_on_the_server_too(place, driver, how):
-    transaction = await driver.begin(0.3)
-    await transaction.run(INSERT, ("a", 1))
-    began = asyncio.get_running_loop().time()
-    slow = unit((INSERT, "b", 2), ("SELECT pg_sleep(20)",))
-    call = {
-        "fetch": lambda: transaction.fetch("SELECT pg_sleep(20)", ()),
-        "write": lambda: transaction.write(slow, ANY_GENERATION, "notes"),
-    }[how]
-    with pytest.raises(TransactionTimeout):
-        await call()
-    assert asyncio.get_running_loop().time() - began < 5
-    with pytest.raises(TransactionTimeout):
-        await transaction.commit()
-    await until(lambda: are_idle(place), 2)
-    assert await rows(driver) == []
-
-
-@pytest.mark.acceptance("DB11")
 async def test_the_server_ends_a_transaction_whose_process_does_not_come_back(place, driver):
     transaction = await driver.begin(0.3)
     transaction._timer.cancel()
@@ -235,41 +165,6 @@ async def test_the_server_ends_a_transaction_whose_process_does_not_come_back(pl
     with pytest.raises((TransactionTimeout, ConnectionLost)):
         await transaction.commit()
     assert await rows(driver) == []
-
-
-@pytest.mark.acceptance("DB11")
-@pytest.mark.parametrize("call", ["fetch", "run", "commit", "begin_nested"])
-async def test_a_transaction_whose_connection_broke_never_pretends(place, driver, call):
-    transaction = await driver.begin(5)
-    await transaction.run(INSERT, ("a", 1))
-    await place.terminate()
-    calls = {
-        "fetch": lambda: transaction.fetch(ALL, ()),
-        "run": lambda: transaction.run(INSERT, ("b", 1)),
-        "commit": transaction.commit,
-        "begin_nested": transaction.begin_nested,
-    }
-    with pytest.raises(ConnectionLost):
-        await calls[call]()
-    for again in (*calls.values(), lambda: transaction.end_nested(keep=True)):
-        with pytest.raises(ConnectionLost):
-            await again()
-    await transaction.rollback()
-    assert await rows(driver) == []
-
-
-async def test_a_commit_that_is_cancelled_still_ends_it(place, driver):
-    for number in range(20):
-        transaction = await driver.begin(5)
-        await transaction.run(INSERT, (str(number), number))
-        task = asyncio.create_task(transaction.commit())
-        await asyncio.sleep(number % 4 / 4000)
-        task.cancel()
-        await asyncio.wait([task])
-        with pytest.raises(DatabaseClosed, match="committed"):
-            await transaction.fetch(ALL, ())
-    assert len(await rows(driver)) == 20
-    assert await are_idle(place)
 
 
 async def test_a_deferred_constraint_fails_at_the_commit_and_nothing_is_kept(place, driver):
@@ -285,37 +180,6 @@ async def test_a_deferred_constraint_fails_at_the_commit_and_nothing_is_kept(pla
     assert await are_idle(place)
 
 
-async def test_two_tasks_cannot_use_one_transaction_at_the_same_time(driver):
-    transaction = await driver.begin(5)
-    slow = asyncio.create_task(transaction.fetch("SELECT pg_sleep(0.2)", ()))
-    await asyncio.sleep(0)
-    with pytest.raises(TransactionInOtherTask):
-        await transaction.fetch(ALL, ())
-    await slow
-    await transaction.commit()
-
-
-async def test_a_rollback_while_a_call_is_under_way_ends_both(place, driver):
-    transaction = await driver.begin(5)
-    await transaction.run(INSERT, ("a", 1))
-    slow = asyncio.create_task(transaction.fetch("SELECT pg_sleep(20)", ()))
-    await asyncio.sleep(0.05)
-    await transaction.rollback()
-    with pytest.raises(DatabaseClosed):
-        await slow
-    await until(lambda: are_idle(place), 3)
-    assert await rows(driver) == []
-
-
-async def test_a_transaction_begins_on_a_live_connection_after_the_server_dropped_the_idle_ones(place, driver):
-    await asyncio.gather(*(driver.fetch("SELECT pg_sleep(0.05)", ()) for _ in range(2)))
-    await place.terminate()
-    transaction = await driver.begin(5)
-    await transaction.run(INSERT, ("a", 1))
-    await transaction.commit()
-    assert await rows(driver) == [("a", 1)]
-
-
 async def test_a_connection_that_may_keep_something_of_a_transaction_is_not_used_again(place):
     driver = await place.open(pool_size=1)
     before = await place.backends()
@@ -324,49 +188,6 @@ async def test_a_connection_that_may_keep_something_of_a_transaction_is_not_used
     await transaction.commit()
     assert [tuple(row) for row in await driver.fetch("SHOW work_mem", ())] != [("5MB",)]
     assert await place.backends() != before
-
-
-@pytest.mark.acceptance("DB11")
-@pytest.mark.parametrize("call", ["commit", "fetch", "begin_nested", "end_nested"])
-async def test_a_time_that_ran_out_while_the_event_loop_stood_still_is_noticed(place, driver, call):
-    transaction = await driver.begin(0.3)
-    await transaction.run(INSERT, ("a", 1))
-    time.sleep(0.4)  # noqa: ASYNC251 - the loop is to stand still
-    calls = {
-        "commit": transaction.commit,
-        "fetch": lambda: transaction.fetch(ALL, ()),
-        "begin_nested": transaction.begin_nested,
-        "end_nested": lambda: transaction.end_nested(keep=True),
-    }
-    with pytest.raises(TransactionTimeout):
-        await calls[call]()
-    assert transaction.committed is False
-    assert await rows(driver) == []
-    await until(lambda: are_idle(place), 2)
-
-
-@pytest.mark.acceptance("DB11")
-async def test_a_call_that_ends_after_the_time_is_over_is_not_called_done(driver):
-    def work() -> Work[None]:
-        yield (INSERT, ("a", 1))
-        time.sleep(0.4)
-
-    transaction = await driver.begin(0.3)
-    with pytest.raises(TransactionTimeout):
-        await transaction.write(work, ANY_GENERATION, "notes")
-    with pytest.raises(TransactionTimeout):
-        await transaction.commit()
-    assert await rows(driver) == []
-
-
-async def test_a_connection_that_broke_before_the_commit_kept_nothing_and_says_so(place, driver):
-    transaction = await driver.begin(5)
-    await transaction.run(INSERT, ("a", 1))
-    await place.terminate()
-    with pytest.raises(ConnectionLost, match="nothing of the transaction was kept"):
-        await transaction.run(INSERT, ("b", 1))
-    with pytest.raises(ConnectionLost, match="nothing of the transaction was kept"):
-        await transaction.commit()
 
 
 async def test_a_definition_leaves_no_time_limit_for_locks_behind(driver):

@@ -22,7 +22,7 @@ BUMP_GENERATION = f"""UPDATE "kernel_meta" SET "value" = ("value" & {LAST_GENERA
 _COLUMN = "c.table_schema = DATABASE() AND c.table_name = \0$1\0 AND BINARY c.table_name = \0$1\0"
 
 
-MOVED = "kernel_moved_"
+MOVED = "_moved_"
 """What the name of a column begins with that is to take another one's place; left behind, it is nobody's field."""
 _IS_FIELD = f"c.column_name <> '{ALIVE}' AND c.column_name NOT LIKE '{MOVED.replace('_', '|_')}%' ESCAPE '|'"
 _IS_TABLE = (

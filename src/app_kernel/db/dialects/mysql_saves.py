@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from app_kernel.db.dialects.base import Dialect
 from app_kernel.db.dialects.mysql_catalog import at_generation
 from app_kernel.db.dialects.mysql_marks import mark, placed, then
-from app_kernel.db.kinds import Kind
 from app_kernel.db.table import HISTORY_FIELDS, WORKSPACE_FIELD, EntityTable
 
 _MESSAGE = ("id", "topic", "key", "body", "created_at")
@@ -38,11 +37,7 @@ def create_statement(
     source, rows = dialect.table(table.name), dialect.read_list(table)
     id, first = names.index("id") + 1, len(names) + 1
     generation = first + len(HISTORY_FIELDS)
-    insert = (
-        f"INSERT INTO {source} ({dialect.column_list(names)}) SELECT {values}"
-        f""" FROM "kernel_meta" WHERE "key" = 'generation' AND"""
-        f" {at_generation(table.name, dialect.placeholder(generation, Kind.INT))}"
-    )
+    insert = f"INSERT INTO {source} ({dialect.column_list(names)}) SELECT {values} {_at_generation(table, generation)}"
     found = f"FROM {source} WHERE {dialect.id_condition(table, id)}"
     statements = [f"{insert} RETURNING {rows}"] if is_mariadb else [insert, f"SELECT {rows} {found}"]
     if table.keeps_history:

@@ -2,6 +2,8 @@
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,9 +12,9 @@ from asyncmy import converters, errors
 from asyncmy.constants import FIELD_TYPE
 from asyncmy.constants.SERVER_STATUS import SERVER_STATUS_IN_TRANS, SERVER_STATUS_NO_BACKSLASH_ESCAPES
 
-from app_kernel.core.errors import ConnectTimeout, InvalidDatabaseUrl, Unavailable
+from app_kernel.core.errors import ConnectTimeout, InvalidDatabaseUrl, StoreError, Unavailable
 from app_kernel.db.dialects.mysql_storage import BINARY_COLLATION
-from app_kernel.db.drivers.mysql_errors import SIGN_IN_ERRORS, connect_error, lacks_tls
+from app_kernel.db.drivers.mysql_errors import FOREIGN, SIGN_IN_ERRORS, connect_error, lacks_tls
 from app_kernel.db.drivers.mysql_options import MySqlOptions
 from app_kernel.db.drivers.mysql_text import render
 from app_kernel.db.drivers.units import Rows
@@ -45,10 +47,14 @@ _READERS = {
 class Connection:
     """Between two uses there is no state in it but the settings of its session."""
 
-    def __init__(self, wire: Any, seconds: float) -> None:
+    def __init__(self, wire: Any, seconds: float, again: Callable[[], Awaitable[tuple["Connection", bool]]]) -> None:
         self.idle_since = 0.0
         self._wire = wire
         self._seconds = seconds
+        self._again = again
+        """Makes another one to the same server."""
+        self._runs = False
+        """Whether the server may be at work for it: it goes on also when nobody waits for the answer any more."""
 
     @property
     def number(self) -> int:
@@ -57,7 +63,9 @@ class Connection:
         return number
 
     def is_closed(self) -> bool:
-        """Whether it is known to be gone."""
+        """Whether it is known to be gone, on the server's side too."""
+        if self._runs:
+            return False
         return not self._wire.connected or self._wire._stream_broken  # noqa: SLF001 - asyncmy asks itself so
 
     def is_in_transaction(self) -> bool:
@@ -76,9 +84,19 @@ class Connection:
         """There are none: nothing is prepared."""
 
     async def close(self, *, timeout: float | None = None) -> None:
-        """Says goodbye and closes."""
+        """Says goodbye and closes; has the server stop what it still does for this connection."""
         async with asyncio.timeout(timeout):
+            if self._runs:
+                await self._kill()
             await self._wire.ensure_closed()
+
+    async def _kill(self) -> None:
+        with suppress(StoreError, *FOREIGN):
+            other, _ = await self._again()
+            try:
+                await other.execute(f"KILL CONNECTION {self.number:d}")
+            finally:
+                other.terminate()
 
     def terminate(self) -> None:
         """Closes at once."""
@@ -90,7 +108,18 @@ class Connection:
             # Whatever took the mode away, texts would no longer end where they seem to.
             wire.close()
             raise errors.InterfaceError(0, "The session lost its settings.")
-        async with asyncio.timeout(self._seconds if timeout is None else timeout):
+        self._runs = True
+        try:
+            rows = await self._answer(text, self._seconds if timeout is None else timeout)
+        except FOREIGN as exc:
+            self._runs = isinstance(exc, TimeoutError)
+            raise
+        self._runs = False
+        return rows
+
+    async def _answer(self, text: str, timeout: float) -> Rows:
+        wire = self._wire
+        async with asyncio.timeout(timeout):
             await wire.query(text)
             result = wire._result  # noqa: SLF001 - its cursor reads the same, with much around it
             if not result.has_next:
@@ -174,7 +203,11 @@ async def _connect(options: MySqlOptions, tls: ssl.SSLContext | None, *, databas
     except BaseException:
         wire.close()
         raise
-    return Connection(wire, options.statement_timeout + CLIENT_SECONDS), is_mariadb
+
+    def again() -> Awaitable[tuple[Connection, bool]]:
+        return connect(options, tls)
+
+    return Connection(wire, options.statement_timeout + CLIENT_SECONDS, again), is_mariadb
 
 
 def _check_version(said: str) -> bool:

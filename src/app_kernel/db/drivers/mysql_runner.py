@@ -29,7 +29,8 @@ _FIELDS = (
     " AND s.non_unique = 0 GROUP BY s.table_name"
 )
 _LENGTH = (
-    "SELECT DISTINCT c.character_maximum_length FROM information_schema.columns AS c WHERE c.table_schema = DATABASE()"
+    "SELECT DISTINCT c.character_maximum_length FROM information_schema.columns AS c"  # noqa: S608 - marks only
+    " WHERE c.table_schema = DATABASE()"
     f" AND c.column_name = {mark(1)} AND c.data_type IN ('varchar', 'char', 'varbinary', 'binary')"
 )
 

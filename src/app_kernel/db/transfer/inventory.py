@@ -1,16 +1,16 @@
 """What a database has, read from a snapshot of it: tables with columns, kinds, keys and indexes, and what is beside."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app_kernel.core.errors import UncopiableTable
 from app_kernel.core.tables import Index
 from app_kernel.db.catalog import load_table, queries_for, read_work
 from app_kernel.db.dialects.base import Dialect
-from app_kernel.db.drivers.base import Snapshot
+from app_kernel.db.drivers.base import Row, Snapshot
 from app_kernel.db.indexes import index_names
 from app_kernel.db.kinds import Kind
-from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, Column, EntityTable
+from app_kernel.db.table import HISTORY_FIELDS, HISTORY_SUFFIX, OWNED_FIELDS, Column, EntityTable
 from app_kernel.db.transfer.shapes import FieldShape, IndexShape, Inventory, LeftOut, Role, TableShape
 from app_kernel.db.transfer.words import Words, words_for
 
@@ -68,10 +68,21 @@ async def read_inventory(
         database_id=relay.get("database_id"),
         mark=relay.get("batch"),
         tables=tuple(each.shape for each in found.values()),
-        catalog=tuple((str(row[0]), str(row[1]), str(row[2]), int(row[3])) for row in catalog),
+        catalog=_catalog(catalog, found),
         others=tuple(each for each in others if each.table not in skip),
     )
     return inventory, found
+
+
+def _catalog(rows: Sequence[Row], tables: Mapping[str, ReadTable]) -> tuple[tuple[str, str, str, int], ...]:
+    """The kinds of all fields: as the tables tell, where they do, and a catalog may be behind."""
+    kinds = {(str(row[0]), str(row[1])): (str(row[2]), int(row[3])) for row in rows}
+    for name, read in tables.items():
+        columns = read.table.columns.values() if read.shape.role is Role.ENTITY else ()
+        for column in columns:
+            if column.physical and not column.adopted and column.name not in OWNED_FIELDS:
+                kinds[name, column.name] = (str(column.kind), 0)
+    return tuple(sorted((*key, *value) for key, value in kinds.items()))
 
 
 async def read_as(snapshot: Snapshot, shape: TableShape) -> ReadTable:

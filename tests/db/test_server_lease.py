@@ -5,12 +5,12 @@ import asyncio
 import pytest
 
 from app_kernel.db.drivers import table_lease
-from tests.db.postgres_tools import place_on
+from tests.db.server_places import SERVERS, shared_server
 
 
-@pytest.fixture
-async def place(postgres_url):
-    async with place_on(postgres_url) as fresh:
+@pytest.fixture(params=SERVERS)
+async def place(request):
+    async with shared_server(request).place() as fresh:
         yield fresh
 
 
