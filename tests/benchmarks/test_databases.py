@@ -1,12 +1,14 @@
 """The benchmarks of the store on real databases, at sizes that measure nothing but run every line."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import p4_store, p5_growth, report
 from benchmarks.__main__ import GROUPS
+from benchmarks.mariadb import mariadb
 from benchmarks.p3_store import measure, spelled
 from benchmarks.postgres import postgres
 from benchmarks.servers import with_pool
@@ -62,6 +64,27 @@ def test_every_store_on_postgres_saves_row_and_history_and_is_measured(tmp_path:
     assert len(group.rows) == len(p4_store.WANTED), "every wanted comparison has both of its sides"
     assert "| kernel | save, 32 callers |" in report.markdown([group], {})
     assert len(set(left)) == len(p4_store.MODULES)
+
+
+@pytest.mark.slow
+def test_every_store_on_mariadb_saves_row_and_history_and_is_measured(tmp_path: Path) -> None:
+    with mariadb(tmp_path) as server:
+        places = server.databases(p4_store.MARIADB_MODULES)
+        stores = [(name, p4_store.MARIADB_MODULES[name], place) for name, place in places.items()]
+        results = measure(stores, p4_store.VERBS, "", replace(TINY, workspaces=1), tmp_path / "stores")
+        looks = (
+            f"SELECT '{name}', (SELECT COUNT(*) FROM {made}.bench), (SELECT COUNT(*) FROM {made}.bench_history),"
+            f" (SELECT COUNT(*) FROM {made}.bench WHERE settings NOT LIKE '%\"theme\"%')"
+            for name, made in ((name, place.rpartition("/")[2]) for name, place in places.items())
+        )
+        for name, rows, versions, lost in server.execute(server.url, " UNION ALL ".join(looks)):
+            assert rows > 50, name
+            assert versions > rows, f"{name} keeps a history of changes"
+            assert lost == 0, name
+    group = report.Group("P4", "the store alone")
+    p4_store.compare_on_mariadb(group, results)
+    assert len(group.rows) == len(p4_store.MARIADB_WANTED), "every wanted comparison has both of its sides"
+    assert "| kernel | save, 32 callers |" in report.markdown([group], {})
 
 
 IN_THE_LONG_RUN = pytest.mark.skipif(not SOAK, reason="on one database the same lines run: the other for the long run")

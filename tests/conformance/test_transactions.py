@@ -537,9 +537,12 @@ async def test_a_transaction_can_be_opened_by_a_context_manager_of_the_applicati
     assert await ids(db) == []
 
 
-async def test_a_part_that_fails_is_taken_back_whole_whatever_was_cancelled_in_it(db):
+async def test_a_part_that_fails_is_taken_back_whole_whatever_was_cancelled_in_it(place, db):
     chance = random.Random(7)
     await db.save_entity("notes", {"id": "a", "x": 0})
+    if not place.takes_schema_back:
+        # A part that is not cancelled in time would be refused a field of this table.
+        await db.ensure_fields("notes", {f"y{number}": int for number in range(5)})
     cancelled = 0
     for number in range(40):
         async with db.transaction():

@@ -17,6 +17,7 @@ from app_kernel.core.errors import (
 from app_kernel.core.outbox import Message
 from app_kernel.db import create_database
 from app_kernel.db.dialects.mysql_marks import LARGE, mark, then
+from app_kernel.db.drivers.base import ANY_GENERATION, Unanswered
 from app_kernel.db.drivers.mysql_connection import Connection
 from tests.db.mysql_tools import place_on
 
@@ -82,7 +83,7 @@ async def kept(db, id):
 
 async def test_what_fails_in_the_middle_leaves_nothing_and_the_connection_as_it_was(place):
     driver = await place.open(pool_size=1)
-    await driver.execute("CREATE TABLE t (n int PRIMARY KEY)", ())
+    await place.look("CREATE TABLE t (n int PRIMARY KEY)")
     numbers = await place.backends()
     insert = f"INSERT INTO t (n) VALUES ({mark(1)})"
     for failing in (insert, "SELECT nothing", f"SELECT {mark(1)} FROM nowhere"):
@@ -223,6 +224,17 @@ async def test_a_large_row_is_saved_though_its_texts_together_are_larger_than_a_
             await db.save_entity("notes", {"s": large * 2})
     async with opened(place) as db:
         assert (await db.save_entity("notes", {"id": made["id"], "s": large[1:]}))["_version"] == 2
+    async with opened(place, lambda change: [Message("admin:changes", {"s": "x" * (packet - LARGE // 2)})]) as db:
+        assert (await db.save_entity("notes", {"s": "x" * (LARGE - 9)}))["_version"] == 1
+    driver = await place.open()
+    update = f"UPDATE notes SET s = {mark(1)}"
+
+    def work():
+        yield Unanswered((update, (large,)))
+        yield Unanswered((update, (large[2:],)))
+
+    await driver.write(work, ANY_GENERATION, "notes")
+    assert await place.look("SELECT DISTINCT CHAR_LENGTH(s) FROM notes") == [(len(large) - 2,)]
 
 
 async def test_a_trigger_that_fails_as_the_guard_does_is_no_change_of_the_schema(place):

@@ -348,3 +348,12 @@ async def test_the_schema_of_the_url_holds_everything(place, postgres_url):
     await driver.execute("CREATE TABLE here (id text)", ())
     rows = await place.look("SELECT tablename FROM pg_tables WHERE schemaname = $1", place.schema)
     assert {"here", "kernel_meta", "kernel_catalog", "kernel_leases", "kernel_outbox"} <= {row[0] for row in rows}
+
+
+async def test_behind_a_pooler_nobody_listens_and_a_signal_stays_in_the_process(place):
+    driver = await place.open(pgbouncer="true")
+    heard = asyncio.Event()
+    driver.on_signal("outbox", heard.set)
+    driver.signal("outbox")
+    await asyncio.wait_for(heard.wait(), 5)
+    assert len(await place.backends()) == 1

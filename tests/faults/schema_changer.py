@@ -7,6 +7,7 @@ beyond the last one it says how many there were.
 import asyncio
 import itertools
 import os
+import re
 import signal
 import sys
 from typing import Any
@@ -16,6 +17,7 @@ from app_kernel.db.drivers.mysql_connection import Connection
 from app_kernel.db.drivers.mysql_statements import first_word
 from app_kernel.db.store import Store
 from tests.faults.children import emit
+from tests.faults.figures import figure
 
 CHANGES: dict[str, dict[str, Any]] = {
     "create": {"id": "new", "n": 1, "t": "text"},
@@ -28,8 +30,14 @@ CHANGES: dict[str, dict[str, Any]] = {
 """What is saved, by the change that it needs; `unique` makes an index over [u]."""
 
 
+COUNTED = re.compile(
+    r"\b(?:COMMIT|CREATE|ALTER|LOCK TABLES|UNLOCK" + figure(short="", long="|INSERT|UPDATE|DROP") + r")\b"
+)
+"""Behind any other statement everything is as it was before; in the short run, what a COMMIT takes back is left out."""
+
+
 def dies_after(number: int) -> list[str]:
-    """Kills this process behind its statement of this number that is no read; the words of those that came so far."""
+    """Kills this process behind its statement of this number that changes anything; the words of those so far."""
     words: list[str] = []
     count = itertools.count(1)
     query = Connection._query
@@ -37,7 +45,7 @@ def dies_after(number: int) -> list[str]:
     async def counted(self: Connection, text: str, timeout: float | None) -> Any:
         rows = await query(self, text, timeout)
         word = first_word(text)
-        if word != "SELECT" or "LOCK(" in text:
+        if COUNTED.search(text):
             words.append(word)
             if next(count) == number:
                 os.kill(os.getpid(), signal.SIGKILL)

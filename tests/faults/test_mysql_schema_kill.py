@@ -27,7 +27,9 @@ AT_ONCE = 6
 """Processes that change a table of their own each, and of which each but the last dies at another statement."""
 SECONDS = 8.0
 """What a dead process held is free in no time; this is for a machine with other things to do."""
-KILLED_IN = figure(short=("create", "text", "unique"), long=tuple(CHANGES))
+SWAP = figure(short=4, long=5)
+"""The statement of the change `text` by which the table has its new column, of which nobody knows yet."""
+KILLED_IN = figure(short=("create", "text"), long=tuple(CHANGES))
 
 
 @pytest.fixture
@@ -104,8 +106,12 @@ async def assert_right(db: Store, entity: str, expected: Sequence[Sequence[Row]]
     assert [row for row in kept if row not in history] == []
 
 
-async def assert_goes_on(place: Place, old: Store, entity: str, change: str, number: int) -> None:
-    """Every process reads every value right, and the next save finishes what was begun."""
+async def assert_goes_on(place: Place, stores: Sequence[Store], entity: str, change: str, number: int) -> None:
+    """Every process reads every value right, and the next save finishes what was begun.
+
+    Of the stores the first knows the table as it was; the others have never heard of it.
+    """
+    old, new, _ = stores
     before = values(ROWS) if change != "create" else []
     kept = before
     asked = CHANGES[change]
@@ -113,16 +119,12 @@ async def assert_goes_on(place: Place, old: Store, entity: str, change: str, num
         async with asyncio.timeout(SECONDS):
             before = changed(before, await write_first(old, entity, number))
     after = changed(before, asked)
-    later, new = await opened(place)
     for db in (old, new):
         await assert_right(db, entity, (before, after), kept)
     async with asyncio.timeout(SECONDS):
         await change_schema((old, new)[number % 2], entity, change)
-    latest, newest = await opened(place)
-    for db in (old, new, newest):
+    for db in stores:
         await assert_right(db, entity, (after,), kept)
-    for database in (later, latest):
-        await database.close()
     columns, history = await place.columns(entity), await place.columns(f"{entity}_history")
     assert not [name for name in columns | history if name.startswith(MOVED)]
     if change != "unique":
@@ -133,7 +135,7 @@ async def assert_goes_on(place: Place, old: Store, entity: str, change: str, num
 @pytest.mark.acceptance("DB9")
 @pytest.mark.parametrize("change", KILLED_IN)
 async def test_a_change_of_the_schema_that_dies_at_any_statement_alters_no_value(place: Place, change: str) -> None:
-    """SIGKILL behind every statement that is no read, of a process with a table of its own."""
+    """SIGKILL behind every statement that changes anything, of a process with a table of its own."""
     database, old = await opened(place)
     if change != "create":
         await old.save_entities("template", ROWS)
@@ -147,9 +149,12 @@ async def test_a_change_of_the_schema_that_dies_at_any_statement_alters_no_value
             assert values(await old.find_entities(f"things_{each}")) == (values(ROWS) if change != "create" else [])
         outcomes = await asyncio.gather(*(dies(place, f"things_{each}", change, each) for each in numbers))
         lived = outcomes[-1] is not None
+        (later, new), (latest, newest) = [await opened(place) for _ in range(2)]
         for each, outcome in zip(numbers, outcomes, strict=True):
             if outcome is None:
-                await assert_goes_on(place, old, f"things_{each}", change, each)
+                await assert_goes_on(place, (old, new, newest), f"things_{each}", change, each)
+        await later.close()
+        await latest.close()
     await database.close()
     assert number > 5
     assert await place.look(f"SELECT value >> {MARK_SHIFT} FROM kernel_meta WHERE \"key\" = 'generation'") == [(0,)]
@@ -163,7 +168,7 @@ async def test_a_process_that_listens_tells_everybody_within_a_second_that_anoth
     database, old = await opened(place)
     await old.save_entities("things", ROWS)
     driver = await place.open(pool_size=1)
-    assert await dies(place, "things", "text", 8) is None
+    assert await dies(place, "things", "text", SWAP) is None
     marked = f"SELECT 1 FROM kernel_meta WHERE \"key\" = 'generation' AND value >> {MARK_SHIFT} <> 0"
     assert await place.look(marked) == [(1,)]
     end = driver.on_signal("nothing", lambda: None)
@@ -181,7 +186,7 @@ async def test_a_change_of_one_entity_that_was_broken_off_is_no_matter_of_others
     database, old = await opened(place)
     await old.save_entities("things", ROWS)
     await old.save_entities("others", ROWS)
-    assert await dies(place, "things", "text", 8) is None
+    assert await dies(place, "things", "text", SWAP) is None
     generation = "SELECT value FROM kernel_meta WHERE \"key\" = 'generation'"
     before = await place.look(generation)
     assert before[0][0] >> MARK_SHIFT

@@ -23,8 +23,8 @@ from tests.faults.test_kill_sqlite import killed_after
 
 SAVES = 10_000
 TASKS = 16
-KILLS = figure(short={"postgres": 8, "mysql": 3}, long={"postgres": 200, "mysql": 200})
-CRASHES = figure(short={"postgres": 1, "mysql": 2}, long={"postgres": 50, "mysql": 200})
+KILLS = figure(short={"postgres": 8, "mysql": 2}, long={"postgres": 200, "mysql": 200})
+CRASHES = figure(short={"postgres": 1, "mysql": 1}, long={"postgres": 50, "mysql": 200})
 """Of the server itself."""
 SHORT_SECONDS = 40
 """A short run stops here, so that a busy machine kills less often rather than taking longer."""

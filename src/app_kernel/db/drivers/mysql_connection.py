@@ -27,6 +27,8 @@ SQL_MODE = (
     "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,ANSI_QUOTES,NO_BACKSLASH_ESCAPES,"
     "NO_AUTO_VALUE_ON_ZERO,NO_UNSIGNED_SUBTRACTION"
 )
+CLEAR_TEXT = ("mysql_clear_password", "dialog")
+"""Ways to sign in that send the password as it is."""
 OLDEST = {True: (10, 6), False: (8, 0)}
 """By whether it is MariaDB."""
 
@@ -123,19 +125,15 @@ class Connection:
             await wire.query(text)
             result = wire._result  # noqa: SLF001 - its cursor reads the same, with much around it
             if not result.has_next:
-                return Rows(_names(result), result.rows or ())
-            rows = Rows(_names(result), result.rows or ())
+                return Rows(result.description, result.rows or ())
+            rows = Rows(result.description, result.rows or ())
             while result.has_next:
                 await wire.next_result()
                 result = wire._result  # noqa: SLF001 - as above
                 if result.rows is not None:
-                    rows.names = _names(result)
+                    rows.columns = result.description
                     rows.extend(result.rows)
         return rows
-
-
-def _names(result: Any) -> tuple[str, ...]:
-    return tuple(column[0] for column in result.description or ())
 
 
 async def connect(
@@ -173,8 +171,8 @@ class _RefuseClearText:
     def __init__(self, _connection: Any) -> None:
         return
 
-    async def authenticate(self, _packet: Any) -> Any:
-        """Refuses."""
+    def authenticate(self, _packet: Any) -> Any:
+        """Refuses; asyncmy does not await it."""
         raise errors.OperationalError(2059, "the server asks for the password in clear text")
 
 
@@ -193,7 +191,7 @@ async def _connect(options: MySqlOptions, tls: ssl.SSLContext | None, *, databas
         conv=_READERS,
         connect_timeout=max(1, round(options.connect_timeout)),
         program_name=options.application_name,
-        auth_plugin_map=None if tls is not None else {"mysql_clear_password": _RefuseClearText},
+        auth_plugin_map=None if tls is not None else dict.fromkeys(CLEAR_TEXT, _RefuseClearText),
     )
     try:
         is_mariadb = _check_version(wire.get_server_info())

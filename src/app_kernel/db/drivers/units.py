@@ -15,11 +15,16 @@ Fetch: TypeAlias = Callable[..., Awaitable[Any]]
 
 
 class Rows(list[Row]):
-    """Rows of a driver whose rows do not know the names of their columns."""
+    """Rows of a driver whose rows do not know the names of their columns; `columns` has the name of each first."""
 
-    def __init__(self, names: tuple[str, ...], rows: Iterable[Row]) -> None:
+    def __init__(self, columns: Sequence[Sequence[Any]] | None, rows: Iterable[Row]) -> None:
         super().__init__(rows)
-        self.names = names
+        self.columns = columns
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(column[0] for column in self.columns or ())
 
 
 def check_text(sql: str) -> None:
