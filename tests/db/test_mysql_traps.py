@@ -197,6 +197,7 @@ async def test_json_may_be_nested_a_hundred_deep_and_keeps_its_numbers(db, other
     for _ in range(97):
         nested = [nested]
     await kept(db, other, {"id": "a", "j": {"deep": nested}})
+    assert (await other.get_entity("things", "a"))["j"] == {"deep": nested}
 
 
 async def test_text_compares_by_its_bytes_also_in_a_table_with_a_languages_collation(db, other):

@@ -29,7 +29,7 @@ SQL_MODE = (
 )
 CLEAR_TEXT = ("mysql_clear_password", "dialog")
 """Ways to sign in that send the password as it is."""
-OLDEST = {True: (10, 6), False: (8, 0)}
+OLDEST = {True: (10, 6), False: (8, 0, 19)}
 """By whether it is MariaDB."""
 
 
@@ -194,7 +194,7 @@ async def _connect(options: MySqlOptions, tls: ssl.SSLContext | None, *, databas
         auth_plugin_map=None if tls is not None else dict.fromkeys(CLEAR_TEXT, _RefuseClearText),
     )
     try:
-        is_mariadb = _check_version(wire.get_server_info())
+        is_mariadb = check_version(wire.get_server_info())
         await wire.query(_settings(options, is_mariadb=is_mariadb))
         while wire._result.has_next:  # noqa: SLF001 - as in Connection
             await wire.next_result()
@@ -208,13 +208,13 @@ async def _connect(options: MySqlOptions, tls: ssl.SSLContext | None, *, databas
     return Connection(wire, options.statement_timeout + CLIENT_SECONDS, again), is_mariadb
 
 
-def _check_version(said: str) -> bool:
+def check_version(said: str) -> bool:
     """Whether the server is MariaDB, which calls itself 5.5.5-10.11.6-MariaDB for the sake of old clients."""
     is_mariadb = "mariadb" in said.lower()
     text = said.removeprefix("5.5.5-").partition("-")[0]
-    numbers = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+    numbers = tuple(int(part) for part in text.split(".")[:3] if part.isdigit())
     if numbers < OLDEST[is_mariadb]:
-        name = "MariaDB 10.6" if is_mariadb else "MySQL 8.0"
+        name = "MariaDB 10.6" if is_mariadb else "MySQL 8.0.19"
         raise Unavailable(f"The database server is older than {name}, which is needed.")
     return is_mariadb
 
