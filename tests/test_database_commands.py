@@ -18,7 +18,7 @@ from app_kernel.cli import app
 from app_kernel.cli import databases as commands
 from app_kernel.db import connect
 from app_kernel.testing import kernel_client
-from tests.conformance.backends import BACKENDS, Place
+from tests.conformance.backends import BACKENDS, SERVICE_BACKENDS, Place
 from tests.small_service import small_app
 
 KINDS: dict[str, Any] = {
@@ -59,7 +59,7 @@ class Case:
         return asyncio.run(opened())
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=SERVICE_BACKENDS)
 def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     """A database in which one widget has three versions, another is deleted and a third is purged."""
     monkeypatch.chdir(tmp_path)

@@ -10,7 +10,7 @@ from app_kernel.core.ports import EntityStore
 from app_kernel.metering import store
 from app_kernel.metering.counters import Counter
 from app_kernel.metering.tables import RESERVED, TABLES
-from tests.outbox.carrying import BACKENDS, opened_on
+from tests.outbox.carrying import ALL_BACKENDS, opened_on
 
 COUNTER: Counter = ("app", "workspace", "w", None, "2026-01", "tokens", None)
 
@@ -19,7 +19,7 @@ class TakenBack(Exception):
     """What a transaction ends with that gives back what it reserved."""
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=ALL_BACKENDS)
 async def db(request: pytest.FixtureRequest) -> AsyncIterator[EntityStore]:
     async with opened_on(request.param, request) as (app, _):
         await app.ensure_tables(TABLES)

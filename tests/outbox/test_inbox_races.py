@@ -10,7 +10,7 @@ from app_kernel.core.errors import DatabaseBusy
 from app_kernel.core.outbox import Message
 from app_kernel.core.ports import EntityStore
 from app_kernel.db.outbox.inbox import write_batch
-from tests.outbox.carrying import BACKENDS, WritingSink, arrived, numbered, opened_on
+from tests.outbox.carrying import ALL_BACKENDS, WritingSink, arrived, numbered, opened_on
 
 COUNT = 12
 RECEIVERS = 4
@@ -50,7 +50,7 @@ async def receive(db: EntityStore, sink: WritingSink, messages: Sequence[Message
 
 
 @pytest.mark.parametrize("breaks", [False, True], ids=["commits", "breaks off"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
 async def test_who_comes_second_waits_for_the_first_and_has_what_that_one_left(
     backend: str, breaks: bool, request: pytest.FixtureRequest
 ) -> None:
@@ -71,7 +71,7 @@ async def test_who_comes_second_waits_for_the_first_and_has_what_that_one_left(
         assert sorted(await arrived(admin)) == list(range(COUNT))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
 async def test_of_many_receivers_in_any_order_each_message_is_new_to_one(
     backend: str, request: pytest.FixtureRequest
 ) -> None:

@@ -11,9 +11,9 @@ from app_kernel.db.outbox import rows as rows_module
 from app_kernel.db.outbox.dead_letters import list_dead_letters, list_waiting, retry_dead_letter
 from app_kernel.db.outbox.inbox import write_batch
 from app_kernel.db.outbox.rows import Lag, OutboxRows, OutOfStep
-from tests.outbox.carrying import BACKENDS, LOCAL, WritingSink, arrived, numbered, opened_on, send
+from tests.outbox.carrying import ALL_BACKENDS, LOCAL, WritingSink, arrived, numbered, opened_on, send
 
-pytestmark = pytest.mark.parametrize("backend", BACKENDS)
+pytestmark = pytest.mark.parametrize("backend", ALL_BACKENDS)
 
 
 async def test_of_two_who_send_after_one_mark_one_is_out_of_step(backend: str, request: pytest.FixtureRequest) -> None:

@@ -155,13 +155,17 @@ def tls_for(options: MySqlOptions) -> ssl.SSLContext | None:
     """How TLS is spoken; raises InvalidDatabaseUrl when `sslrootcert` cannot be read."""
     if options.sslmode == "disable" or options.unix_socket is not None:
         return None
+    if options.sslmode in ("prefer", "require") and options.sslrootcert is None:
+        # Nobody's certificate is asked, and to read those of all authorities takes a while.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
     try:
         context = ssl.create_default_context(cafile=options.sslrootcert)
     except (OSError, ValueError) as exc:
         raise InvalidDatabaseUrl("sslrootcert: there is no such file, or it holds no certificate.") from exc
     context.check_hostname = options.sslmode == "verify-full"
-    if options.sslmode in ("prefer", "require"):
-        context.verify_mode = ssl.CERT_NONE
     return context
 
 
