@@ -67,6 +67,7 @@ def test_every_store_on_postgres_saves_row_and_history_and_is_measured(tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SOAK, reason="as on PostgreSQL, in the long run")
 def test_every_store_on_mariadb_saves_row_and_history_and_is_measured(tmp_path: Path) -> None:
     with mariadb(tmp_path) as server:
         places = server.databases(p4_store.MARIADB_MODULES)
