@@ -121,7 +121,10 @@ async def assert_as_it_was(name: str, url: str) -> None:
 @pytest.mark.acceptance("DB19")
 @pytest.mark.parametrize(
     ("old", "call", "points"),
-    [("sqlite_first", "pwrite64", figure(short=3, long=60)), ("postgres_first", "sendto", figure(short=1, long=60))],
+    figure(
+        short=[("sqlite_first", "pwrite64", 3)],
+        long=[("sqlite_first", "pwrite64", 60), ("postgres_first", "sendto", 60)],
+    ),
 )
 async def test_a_service_that_is_killed_while_it_upgrades_leaves_what_the_next_one_completes(
     old: str, call: str, points: int, tmp_path: Path, request: pytest.FixtureRequest
