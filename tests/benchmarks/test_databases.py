@@ -43,6 +43,7 @@ def test_the_kernel_has_as_many_connections_as_its_peers(url: str, expected: str
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SOAK, reason="minutes of load; for the long run")
 def test_every_store_on_postgres_saves_row_and_history_and_is_measured(tmp_path: Path) -> None:
     with postgres(tmp_path) as server:
         places = server.databases(p4_store.MODULES)

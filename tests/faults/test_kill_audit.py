@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.backends import SERVICE_BACKENDS
 from tests.faults.audit_fleet import AuditFleet
 from tests.faults.durable_redis import durable_redis
 from tests.faults.figures import figure
@@ -25,7 +26,7 @@ SECONDS = figure(short=120.0, long=3000.0)
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.acceptance("EV1")
-@pytest.mark.parametrize("backend", ["sqlite", "postgres", "mysql"])
+@pytest.mark.parametrize("backend", SERVICE_BACKENDS)
 async def test_every_change_is_audited_once_while_admin_workers_are_killed(
     backend: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
