@@ -248,7 +248,6 @@ class MariaDB(Server):
             "--collation-server=utf8mb4_general_ci",
             "--max-connections=200",
             # Tests make and drop thousands of tables. What is written survives a crash of the server all the same.
-            "--innodb-flush-log-at-trx-commit=2",
             "--innodb-flush-method=nosync",
             "--innodb-doublewrite=0",
             "--innodb-stats-persistent=0",

@@ -43,7 +43,6 @@ def test_the_kernel_has_as_many_connections_as_its_peers(url: str, expected: str
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SOAK, reason="minutes of load; for the long run")
 def test_every_store_on_postgres_saves_row_and_history_and_is_measured(tmp_path: Path) -> None:
     with postgres(tmp_path) as server:
         places = server.databases(p4_store.MODULES)
@@ -89,13 +88,14 @@ def test_every_store_on_mariadb_saves_row_and_history_and_is_measured(tmp_path: 
     assert "| kernel | save, 32 callers |" in report.markdown([group], {})
 
 
-IN_THE_LONG_RUN = pytest.mark.skipif(not SOAK, reason="minutes of load; for the long run")
+IN_THE_LONG_RUN = pytest.mark.skipif(not SOAK, reason="on one database the same lines run: the other for the long run")
 
 
 @pytest.mark.soak
 @pytest.mark.slow
-@IN_THE_LONG_RUN
-@pytest.mark.parametrize("run", [p5_growth.run_on_sqlite, p5_growth.run_on_postgres])
+@pytest.mark.parametrize(
+    "run", [p5_growth.run_on_sqlite, pytest.param(p5_growth.run_on_postgres, marks=IN_THE_LONG_RUN)]
+)
 def test_growth_is_measured_on_both_sizes(run) -> None:  # type: ignore[no-untyped-def]
     group = run(TINY)
     figures = {row.figure: row for row in group.rows}

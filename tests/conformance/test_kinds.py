@@ -12,6 +12,12 @@ pytestmark = pytest.mark.acceptance("DB4")
 CHANGES = [*WIDENED, *MIXED, *PAIRS]
 
 
+@pytest.fixture
+def change(request, place):
+    """A change as it is shown on the backend of the place."""
+    return request.param.on(place.backend)
+
+
 async def save_all(db, change):
     for number, value in enumerate(change.given):
         await db.save_entity("things", {"id": str(number), "v": value})
@@ -21,7 +27,7 @@ async def read_all(db):
     return [row["v"] for row in await db.find_entities("things", order_by="[id]")]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize("change", CHANGES, ids=str, indirect=True)
 async def test_no_stored_value_changes_with_the_kind_of_its_field(place, change):
     db, other = await place.open(), await place.open()
     await save_all(db, change)
@@ -33,7 +39,7 @@ async def test_no_stored_value_changes_with_the_kind_of_its_field(place, change)
     expect_same(await read_all(await place.open()), list(change.read))
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize("change", CHANGES, ids=str, indirect=True)
 async def test_old_and_new_values_of_a_changed_field_are_found_by_value(db, change):
     await save_all(db, change)
     for number, value in enumerate(change.given):
@@ -42,7 +48,7 @@ async def test_old_and_new_values_of_a_changed_field_are_found_by_value(db, chan
         assert str(number) in found
 
 
-@pytest.mark.parametrize("change", [*MIXED, *PAIRS], ids=str)
+@pytest.mark.parametrize("change", [*MIXED, *PAIRS], ids=str, indirect=True)
 async def test_a_mix_of_kinds_is_told_once_with_entity_field_and_kinds(db, change, caplog):
     with caplog.at_level(logging.WARNING, logger="app_kernel.db"):
         await save_all(db, change)
@@ -50,14 +56,14 @@ async def test_a_mix_of_kinds_is_told_once_with_entity_field_and_kinds(db, chang
     assert told == [("things", "v", change.mixes)]
 
 
-@pytest.mark.parametrize("change", WIDENED, ids=str)
+@pytest.mark.parametrize("change", WIDENED, ids=str, indirect=True)
 async def test_a_field_that_widens_tells_nobody(db, change, caplog):
     with caplog.at_level(logging.WARNING, logger="app_kernel.db"):
         await save_all(db, change)
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize("change", CHANGES, ids=str, indirect=True)
 async def test_the_rest_of_a_row_stays_as_it_is_while_a_field_changes_kind(db, change):
     rest = {f"rest_{kind}": value for kind, value in SAMPLES.items()}
     before = await db.save_entity("things", {"id": "0", "v": change.given[0], **rest})
@@ -69,7 +75,7 @@ async def test_the_rest_of_a_row_stays_as_it_is_while_a_field_changes_kind(db, c
 
 
 @pytest.mark.parametrize("unique", [False, True], ids=["plain", "unique"])
-@pytest.mark.parametrize("change", WIDENED[:13], ids=str)
+@pytest.mark.parametrize("change", WIDENED[:13], ids=str, indirect=True)
 async def test_an_index_survives_the_change_of_its_field(db, place, change, unique):
     await db.save_entity("things", {"id": "0", "v": change.given[0], "w": 1})
     kind = "UNIQUE INDEX" if unique else "INDEX"

@@ -68,8 +68,8 @@ async def test_what_was_rolled_back_can_be_made_otherwise(db):
             raise Broken
     assert (await db.save_entity("notes", {"id": "a", "x": 7}))["x"] == 7
     # On MySQL the column of text stays that was made, and then holds both.
-    clause = "[x] = ?" if db.backend == "mysql" else "[x] >= ?"
-    assert await db.find_entities("notes", clause, (7,)) != []
+    clause, value = ("[x] = ?", 7) if db.backend == "mysql" else ("[x] > ?", 6)
+    assert await db.find_entities("notes", clause, (value,)) != []
 
 
 async def test_every_verb_reads_and_writes_inside_the_transaction(db):
@@ -114,7 +114,8 @@ async def test_a_transaction_inside_another_is_taken_back_alone(db):
                 raise Broken
         assert await ids(db) == ["a"]
         async with db.transaction():
-            await db.save_entity("notes", {"id": "d"})
+            if db.backend == "mysql":
+                await db.save_entity("notes", {"id": "d"})
             with late(db):
                 await db.save_entity("notes", {"id": "d", "other": "text now"})
         await db.save_entity("notes", {"id": "e"})
@@ -317,7 +318,8 @@ async def test_a_handle_used_after_its_transaction_works_by_itself(db):
 
 
 async def test_created_by_follows_the_actor_inside_a_transaction(db):
-    await db.ensure_fields("notes", {"x": int})
+    if db.backend == "mysql":
+        await db.ensure_fields("notes", {"x": int})
     async with db.transaction():
         with acting_as("alice"):
             await db.save_entity("notes", {"id": "a"})

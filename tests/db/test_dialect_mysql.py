@@ -301,7 +301,7 @@ def test_a_session_is_set_up_as_its_server_knows_it(is_mariadb):
     )
     # A snapshot lives as long as it takes.
     assert all(name in _UNLIMITED[is_mariadb] for name in [part.split()[1] for part in limits.split(", ")])
-    assert OLDEST[is_mariadb] == ((10, 6) if is_mariadb else (8, 0))
+    assert OLDEST[is_mariadb] == ((10, 6) if is_mariadb else (8, 0, 19))
 
 
 def test_marks_move_to_other_positions_with_their_form():

@@ -8,8 +8,6 @@ from app_kernel.core.errors import InvalidQuery, UnsupportedValue
 from tests.conformance.backends import BACKENDS
 from tests.conformance.steps import expect_same
 
-pytestmark = pytest.mark.skipif("mysql" not in BACKENDS, reason="no MySQL here")
-
 
 @pytest.fixture
 async def db():

@@ -98,14 +98,17 @@ async def test_a_job_of_a_killed_transaction_is_there_exactly_if_its_row_is(
     chance, life = random.Random(20_261_129), LONGEST_LIFE["postgres" if server else "sqlite"]
     async with fault_place(pair, tmp_path, server) as place:
         run = Run(tmp_path, place)
-        for kill in range(KILLS):
+        kill = 0
+        # On a machine under load a life may be too short for a commit: then more lives, until enough has happened.
+        while kill < KILLS or (kill < 5 * KILLS and (len(run.acked) <= KILLS // 2 or not run.undone)):
+            kill += 1
             process, log = await run.start(f"r{kill}")
             await asyncio.sleep(chance.uniform(0, life))
             await run.end(process, log)
         if place.redis is not None:
             await run.deliver()
         rows, jobs = await asyncio.to_thread(lambda: (run.rows(), run.jobs()))
-    print(f"{pair}: {KILLS} kills, {len(rows)} rows, {len(jobs)} jobs, {len(run.acked)} acknowledged commits")
+    print(f"{pair}: {kill} kills, {len(rows)} rows, {len(jobs)} jobs, {len(run.acked)} acknowledged commits")
     assert rows == jobs, f"rows without a job: {sorted(rows - jobs)[:5]}; jobs without a row: {sorted(jobs - rows)[:5]}"
     assert rows >= run.acked
     assert not rows & run.undone

@@ -175,7 +175,7 @@ def test_there_is_an_admin_database_where_a_feature_or_a_setting_asks_for_one(
 def test_the_place_of_an_admin_database_that_is_needed_is_checked(tmp_path: Any) -> None:
     (tmp_path / "app_admin.db").mkdir()
     mine = Feature(name="mine", sinks={"admin:x": swallow})
-    with pytest.raises(ConfigurationError, match=r"admin_db_url \(ADMIN_DB_URL\): names a directory"):
+    with pytest.raises(ConfigurationError, match=r"admin_db_url \(ADMIN_DB_URL\): is not set.+: names a directory"):
         small_app(features=[*FEATURES, mine], database_name=str(tmp_path / "app.db"))
     without = small_app(features=features_without_admin_database(), database_name=str(tmp_path / "app.db"))
     assert without.state.kernel.admin_db is None

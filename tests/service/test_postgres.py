@@ -90,7 +90,7 @@ def url(postgres_url: str) -> str:
     return with_option(postgres_url, "schema", f"s_{secrets.token_hex(6)}")
 
 
-async def until(client: KernelClient, status: int, seconds: float = 5) -> dict[str, str]:
+async def until(client: KernelClient, status: int, seconds: float = 20) -> dict[str, str]:
     async with asyncio.timeout(seconds):
         while (answer := await client.get("/readyz")).status_code != status:  # noqa: ASYNC110 - a server tells nobody here
             await asyncio.sleep(0.02)

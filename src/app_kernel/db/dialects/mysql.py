@@ -3,18 +3,18 @@ and a backslash a character like any other. Text has a binary collation that pad
 
 import zlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
 from app_kernel.core import clock
 from app_kernel.db import jsontext
-from app_kernel.db.dialects import mysql_indexes, mysql_outbox, mysql_retype, mysql_saves, mysql_storage
+from app_kernel.db.dialects import mysql_indexes, mysql_outbox, mysql_retype, mysql_saves, mysql_storage, readers
 from app_kernel.db.dialects.base import Dialect, Steps
 from app_kernel.db.dialects.mysql_marks import LARGE, Values, mark, then
 from app_kernel.db.dialects.mysql_storage import Storage, storage_of
-from app_kernel.db.kinds import MAX_DIGITS, Kind, as_kind, kind_of
+from app_kernel.db.kinds import MAX_DIGITS, Kind, kind_of
 from app_kernel.db.table import HISTORY_FIELDS, OWNED_FIELDS, Column, Decoder, EntityTable
 
 LOCK_SLOTS = 4096
@@ -40,28 +40,11 @@ _JSON_NUMBER = (
 _FOLD = "CONVERT(CAST({function}(CONVERT(CAST({text} AS BINARY) USING tis620)) AS BINARY) USING utf8mb4)"
 
 
-def _read_int(value: Any) -> Any:
-    return int(value) if type(value) is Decimal and value == value.to_integral_value() else value
-
-
-def _read_bool(value: Any) -> Any:
-    return bool(value) if value in (0, 1) else value
-
-
 def _read_decimal(value: Any) -> Any:
     """Without the zeros that a column adds up to its scale."""
     number = value if type(value) is Decimal else Decimal(value)
     text = format(number, "f")
     return Decimal(text.rstrip("0").rstrip(".")) if "." in text else number
-
-
-def _read_datetime(value: Any) -> Any:
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-
-
-def _read_date(value: Any) -> Any:
-    return value if isinstance(value, date) else date.fromisoformat(value)
 
 
 def _encode_decimal(value: Any) -> Any:
@@ -99,14 +82,14 @@ class MySqlDialect(Dialect):
         Kind.VARIANT: _dump_variant,
     }
     decoders: ClassVar = {
-        Kind.INT: _read_int,
+        Kind.INT: readers.read_int,
         Kind.BIGINT: int,
         Kind.FLOAT: float,
-        Kind.BOOL: _read_bool,
+        Kind.BOOL: readers.read_bool,
         Kind.DECIMAL: _read_decimal,
         Kind.JSON: jsontext.load,
-        Kind.DATETIME: _read_datetime,
-        Kind.DATE: _read_date,
+        Kind.DATETIME: readers.read_datetime,
+        Kind.DATE: readers.read_date,
         Kind.UUID: UUID,
         Kind.VARIANT: jsontext.load_variant,
     }
@@ -144,14 +127,7 @@ class MySqlDialect(Dialect):
         return None if kind in self.exact_kinds and not column.adopted else self.decoders.get(kind)
 
     def is_same(self, column: Column, stored: Any, encoded: Any, given: Any) -> bool:
-        if stored is None or given is None:
-            return stored is given
-        if stored == encoded:
-            return True
-        if column.kind is Kind.JSON:
-            value = self.read(Kind.JSON, stored)
-            return not isinstance(value, str) and jsontext.dump_plain(value) == encoded
-        return bool(self.read(column.kind, stored) == as_kind(column.kind, given))
+        return readers.is_same_on_server(self, column, stored, encoded, given)
 
     def natural_kind(self, declared: str) -> Kind:
         return mysql_storage.NATURAL[storage_of(declared)]

@@ -2,17 +2,17 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
 from app_kernel.core import clock
 from app_kernel.db import jsontext
-from app_kernel.db.dialects import postgres_retype, postgres_saves, postgres_storage
+from app_kernel.db.dialects import postgres_retype, postgres_saves, postgres_storage, readers
 from app_kernel.db.dialects.base import Dialect, Steps
 from app_kernel.db.dialects.postgres_storage import Storage, storage_of
-from app_kernel.db.kinds import Kind, as_kind
+from app_kernel.db.kinds import Kind
 from app_kernel.db.table import Column, Decoder, EntityTable
 
 _JSON_TYPES = {
@@ -25,25 +25,8 @@ _EXACT_INT = "9223372036854775808"
 """Floats from here on are larger than every bigint."""
 
 
-def _read_int(value: Any) -> Any:
-    return int(value) if type(value) is Decimal and value == value.to_integral_value() else value
-
-
-def _read_bool(value: Any) -> Any:
-    return bool(value) if value in (0, 1) else value
-
-
 def _read_decimal(value: Any) -> Any:
     return value if type(value) is Decimal else Decimal(value)
-
-
-def _read_datetime(value: Any) -> Any:
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-
-
-def _read_date(value: Any) -> Any:
-    return value if isinstance(value, date) else date.fromisoformat(value)
 
 
 def _read_json(value: Any) -> Any:
@@ -69,14 +52,14 @@ class PostgresDialect(Dialect):
         Kind.VARIANT: jsontext.dump_variant,
     }
     decoders: ClassVar = {
-        Kind.INT: _read_int,
+        Kind.INT: readers.read_int,
         Kind.BIGINT: int,
         Kind.FLOAT: float,
-        Kind.BOOL: _read_bool,
+        Kind.BOOL: readers.read_bool,
         Kind.DECIMAL: _read_decimal,
         Kind.JSON: _read_json,
-        Kind.DATETIME: _read_datetime,
-        Kind.DATE: _read_date,
+        Kind.DATETIME: readers.read_datetime,
+        Kind.DATE: readers.read_date,
         Kind.UUID: UUID,
         Kind.VARIANT: jsontext.load_variant,
     }
@@ -101,14 +84,7 @@ class PostgresDialect(Dialect):
         return None if kind in self.exact_kinds and not column.adopted else self.decoders.get(kind)
 
     def is_same(self, column: Column, stored: Any, encoded: Any, given: Any) -> bool:
-        if stored is None or given is None:
-            return stored is given
-        if stored == encoded:
-            return True
-        if column.kind is Kind.JSON:
-            value = self.read(Kind.JSON, stored)
-            return not isinstance(value, str) and jsontext.dump_plain(value) == encoded
-        return bool(self.read(column.kind, stored) == as_kind(column.kind, given))
+        return readers.is_same_on_server(self, column, stored, encoded, given)
 
     def natural_kind(self, declared: str) -> Kind:
         return postgres_storage.NATURAL[storage_of(declared)]

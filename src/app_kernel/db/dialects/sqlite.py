@@ -11,6 +11,7 @@ import orjson
 
 from app_kernel.core import clock
 from app_kernel.db import jsontext
+from app_kernel.db.dialects import readers
 from app_kernel.db.dialects.base import Dialect, Steps
 from app_kernel.db.kinds import Kind
 from app_kernel.db.table import Column, EntityTable
@@ -53,10 +54,6 @@ def affinity(declared: str) -> str:
     return "NUMERIC"
 
 
-def _read_bool(value: Any) -> Any:
-    return bool(value) if value in (0, 1) else value
-
-
 def _read_decimal(value: Any) -> Any:
     return Decimal(value if type(value) is int else str(value))
 
@@ -94,7 +91,7 @@ class SqliteDialect(Dialect):
     decoders: ClassVar = {
         Kind.BIGINT: int,
         Kind.FLOAT: float,
-        Kind.BOOL: _read_bool,
+        Kind.BOOL: readers.read_bool,
         Kind.DECIMAL: _read_decimal,
         Kind.JSON: jsontext.load,
         Kind.DATETIME: datetime.fromisoformat,

@@ -170,9 +170,9 @@ class Driver(Session):
         """Runs one statement of the dialect's that belongs to no transaction and may take as long as it needs."""
         raise NotImplementedError
 
+    @abstractmethod
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
         """All of the database as of one instant, on a connection of its own, for as long as the block takes."""
-        raise NotImplementedError
 
     @abstractmethod
     async def acquire_lease(self, name: str) -> Lease | None:
