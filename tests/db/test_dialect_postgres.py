@@ -131,7 +131,6 @@ STATEMENTS = [
             f' SELECT {COLUMNS}, $1::text, $2::text, $3::text, $4::text FROM "notes" WHERE "id" = $5::text'
         ),
     ),
-    (lambda: postgres.lock_table("notes"), 'LOCK TABLE "notes" IN ROW EXCLUSIVE MODE'),
     (lambda: postgres.page(None, 10), " OFFSET 10"),
     (lambda: postgres.order_term(Column("n", Kind.INT), Kind.INT, descending=False), '"n" NULLS FIRST'),
     (lambda: postgres.order_term(Column("n", Kind.INT), Kind.INT, descending=True), '"n" DESC NULLS LAST'),

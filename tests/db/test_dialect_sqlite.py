@@ -132,7 +132,6 @@ STATEMENTS = [
     ),
     (lambda: sqlite.read_list(notes()), COLUMNS),
     (lambda: sqlite.select_to_write(notes()), f'SELECT {COLUMNS} FROM "notes" WHERE "id" = ?'),
-    (lambda: sqlite.lock_table("notes") or "", ""),
     (lambda: sqlite.create_statement(notes(), ("id",)) or "", ""),
     (lambda: sqlite.upsert_statement(notes(), ("n",)) or "", ""),
     (

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 from app_kernel.core.context import Context, in_context
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.outbox import Message
 
 COLLECT = 1.0
 """Seconds for which notes are collected before they are written."""
@@ -17,6 +18,22 @@ LAST_WORDS = 2.0
 """Seconds that a stopping service gives to the last write."""
 
 _log = logging.getLogger("app_kernel")
+
+
+class Unsent:
+    """Messages on their way into the outbox.
+
+    Those that a try has failed with are sent again with the same ids, as it may have succeeded all the same.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    async def send(self, kernel: Kernel) -> None:
+        """Puts them into the outbox of the service; raises what the database does, and keeps them then."""
+        if self.messages:
+            await kernel.db.connection().privileged.send_messages(self.messages)
+            self.messages = []
 
 
 class Beside:

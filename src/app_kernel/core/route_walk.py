@@ -71,6 +71,11 @@ def walk_routes(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[SeenR
             yield from iter_route_contexts([route])
 
 
+def is_kernels(route: SeenRoute) -> bool:
+    """Whether a route is the kernel's own, and none of an application's."""
+    return str(getattr(route.endpoint, "__module__", "")).startswith("app_kernel.")
+
+
 def _own(route: BaseRoute, prefix: str) -> Iterator[SeenRoute]:
     if prefix and isinstance(route, APIRoute):
         yield IncludedRoute(route, prefix)

@@ -11,10 +11,11 @@ from http import HTTPStatus
 from typing import TypeAlias
 
 from app_kernel.core import clock
-from app_kernel.core.beside import Beside
+from app_kernel.core.beside import Beside, Unsent
 from app_kernel.core.errors import InvalidUsage
 from app_kernel.core.events import RequestFinished
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.methods import METHODS
 from app_kernel.core.outbox import Message
 from app_kernel.metering.counting import LONGEST, REQUESTS, TOPIC, check_optional, make_count, make_message
 
@@ -23,8 +24,6 @@ CAPACITY = 50_000
 COUNTS_IN_MESSAGE = 200
 SECONDS_A_DAY = 86400
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY"})
-"""Others, which a client may make up as it likes, are one: a route for any method would count each of them apart."""
 _REFUSED = frozenset({HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.TOO_MANY_REQUESTS})
 """What asked for more than the caller may have, or for nothing that there is, is no use of the service."""
 _FAILED = 500
@@ -40,8 +39,7 @@ class RequestCounts:
 
     def __init__(self) -> None:
         self._counts: dict[_Key, int] = {}
-        self._waiting: list[Message] = []
-        """What could not be written: the same messages again, as nobody knows whether they were after all."""
+        self._unsent = Unsent()
         self._beside: Beside | None = None
         self._left_alone: frozenset[str] = frozenset()
         self._full = False
@@ -59,7 +57,7 @@ class RequestCounts:
 
     def _add(self, kernel: Kernel, key: _Key) -> None:
         day, workspace_id, user_id, method, route = key
-        if method not in _METHODS:
+        if method not in METHODS:
             key = (day, workspace_id, user_id, "OTHER", route)
         if len(self._counts) >= CAPACITY and key not in self._counts:
             if not self._full:
@@ -91,20 +89,14 @@ class RequestCounts:
         try:
             # What is counted while the database is away is added up until it is back, so that it grows with the number
             # of callers and not with time.
-            await self._send(kernel)
+            await self._unsent.send(kernel)
             counts, self._counts, self._full = self._counts, {}, False
-            self._waiting = list(_messages(kernel.name, counts))
-            await self._send(kernel)
+            self._unsent.messages = list(_messages(kernel.name, counts))
+            await self._unsent.send(kernel)
         except Exception:
             if self._beside is not None:
                 self._beside.call()
             raise
-
-    async def _send(self, kernel: Kernel) -> None:
-        if not self._waiting:
-            return
-        await kernel.db.connection().privileged.send_messages(self._waiting)
-        self._waiting = []
 
 
 def _messages(app: str, counts: dict[_Key, int]) -> Iterable[Message]:

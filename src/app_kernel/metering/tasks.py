@@ -3,19 +3,16 @@
 It has no schedule, so that a service without old usage never runs it; the service looks now and then.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import logging
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 from app_kernel.core import clock
-from app_kernel.core.context import Context, in_context
 from app_kernel.core.current import current_kernel
-from app_kernel.core.errors import KernelError
 from app_kernel.core.jobs import Task
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.periodic import periodically
 from app_kernel.core.ports import JobQueue
-from app_kernel.logs import get_logger
 from app_kernel.metering import store
 from app_kernel.metering.periods import today
 
@@ -25,7 +22,7 @@ KEPT_RESERVED = timedelta(days=7)
 LOOK_SECONDS = 600.0
 """Between two looks whether there is anything to remove."""
 
-_log = get_logger("app_kernel.metering")
+_log = logging.getLogger("app_kernel.metering")
 
 
 async def prune() -> None:
@@ -50,26 +47,9 @@ async def enqueue_pruning(kernel: Kernel) -> bool:
     return True
 
 
-@asynccontextmanager
-async def looking_after(kernel: Kernel) -> AsyncIterator[None]:
+def looking_after(kernel: Kernel) -> AbstractAsyncContextManager[None]:
     """Has old usage removed while the service runs."""
-    looking = asyncio.create_task(_look_after(kernel))
-    try:
-        yield
-    finally:
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking
-
-
-async def _look_after(kernel: Kernel) -> None:
-    with in_context(Context(kernel=kernel)):
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await enqueue_pruning(kernel)
-            except KernelError as exc:
-                _log.warning("metering_look_failed", reason=type(exc).__name__)  # and is made again
+    return periodically(kernel, enqueue_pruning, LOOK_SECONDS, "metering_look_failed", log=_log)
 
 
 def _oldest_detail(kernel: Kernel) -> str:

@@ -4,12 +4,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from app_kernel.core.events import RequestFinished
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.methods import METHODS
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the duration histogram, in seconds."""
-
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Other methods count as OTHER: a client could invent any number of them."""
 
 
 class RequestMetrics:

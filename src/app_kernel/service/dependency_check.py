@@ -7,7 +7,7 @@ from starlette.routing import BaseRoute
 
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.policies import makes_dependencies
-from app_kernel.core.route_walk import SeenRoute, walk_routes
+from app_kernel.core.route_walk import is_kernels, walk_routes
 from app_kernel.core.workspaces import WorkspaceMember
 
 
@@ -29,7 +29,7 @@ def find_dependency_problems(routes: Sequence[BaseRoute], kernel: Kernel) -> lis
 def _dependencies(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, Callable[..., Any]]]:
     for seen in walk_routes(routes):
         dependant = getattr(seen.original_route, "dependant", None)
-        if dependant is not None and not _is_kernel(seen):
+        if dependant is not None and not is_kernels(seen):
             name = f"routes: {','.join(sorted((seen.methods or set()) - {'HEAD'})) or 'WEBSOCKET'} {seen.path}"
             yield from ((name, call) for call in _calls(dependant))
     yield from _of_routers(routes)
@@ -39,16 +39,12 @@ def _of_routers(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, Callable[...
     """What `include_router(dependencies=)` adds, which the routes themselves do not know."""
     for route in routes:
         router, included = getattr(route, "original_router", None), getattr(route, "include_context", None)
-        if router is None or included is None or all(_is_kernel(each) for each in walk_routes(router.routes)):
+        if router is None or included is None or all(is_kernels(each) for each in walk_routes(router.routes)):
             continue
         for each in getattr(included, "dependencies", None) or ():
             if each.dependency is not None:
                 yield f"routes: the router included under {included.prefix or '/'}", each.dependency
         yield from _of_routers(router.routes)
-
-
-def _is_kernel(route: SeenRoute) -> bool:
-    return str(getattr(route.endpoint, "__module__", "")).startswith("app_kernel.")
 
 
 def _calls(dependant: Any) -> Iterator[Callable[..., Any]]:

@@ -33,7 +33,9 @@ async def open_now_or_later(component: str, open_it: Callable[[], Awaitable[None
             return None
     else:
         is_open.cancel()
-        _log.warning("component_not_opened", component=component, reason="it does not answer")
+        _log.warning(
+            "component_not_opened", component=component, reason=f"not open within {FIRST_SECONDS:g} s; opening goes on"
+        )
     return trying
 
 

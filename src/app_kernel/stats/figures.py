@@ -4,10 +4,9 @@ from typing import Any
 
 from app_kernel.core import clock
 from app_kernel.core.events import RequestFinished
+from app_kernel.core.methods import METHODS
 from app_kernel.stats.histogram import LAST_BUCKET, Buckets, add, bucket_of, from_text, to_text
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Other methods count as OTHER: a client could invent any number of them."""
 UNMATCHED = "(unmatched)"
 """The route of requests that no route matched."""
 OTHERS = "(others)"

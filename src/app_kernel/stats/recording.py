@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app_kernel.core.beside import Beside
+from app_kernel.core.beside import Beside, Unsent
 from app_kernel.core.events import RequestFinished
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.outbox import Message
@@ -23,8 +23,7 @@ class Recording:
     def __init__(self) -> None:
         self._collected = Collected()
         self._count = self._collected.count
-        self._unsent: list[Message] = []
-        """What a try to write it has failed with; it keeps its ids, as the try may have succeeded all the same."""
+        self._unsent = Unsent()
         self._noted = False
         self._beside: Beside | None = None
 
@@ -59,23 +58,17 @@ class Recording:
         """Puts what was counted into the outbox; while that fails, what comes after it is added up in memory."""
         self._noted = False
         try:
-            await self._send(kernel)
+            await self._unsent.send(kernel)
             kernel.dropped[TOPIC] += self._collected.lost
             self._collected.lost = 0
-            self._unsent = _messages(kernel, self._collected.take())
-            await self._send(kernel)
+            self._unsent.messages = _messages(kernel, self._collected.take())
+            await self._unsent.send(kernel)
         except BaseException:
             # There is something to be written whether or not another request comes.
             if self._beside is not None:
                 self._noted = True
                 self._beside.call()
             raise
-
-    async def _send(self, kernel: Kernel) -> None:
-        if not self._unsent:
-            return
-        await kernel.db.connection().privileged.send_messages(self._unsent)
-        self._unsent = []
 
 
 def _messages(kernel: Kernel, taken: dict[Place, Figures]) -> list[Message]:

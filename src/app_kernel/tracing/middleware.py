@@ -6,8 +6,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app_kernel.core.context import Context, current_context
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.methods import METHODS
 from app_kernel.core.tracing import leave_span, untraced_run
-from app_kernel.tracing.noting import METHODS, OTHER_METHOD
+from app_kernel.tracing.noting import OTHER_METHOD
 from app_kernel.tracing.service import ServiceTracing, new_untraced, tracing_of
 
 LONGEST_PATH = 500

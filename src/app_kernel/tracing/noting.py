@@ -18,6 +18,7 @@ from app_kernel.core.context import current_context
 from app_kernel.core.errors import Unavailable
 from app_kernel.core.events import JobFinished, RequestFinished
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.methods import METHODS
 from app_kernel.core.outbox import Message
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.tracing import Trace
@@ -38,8 +39,6 @@ MOST_CHARACTERS = 30_000
 MOST_IN_A_LIST = 20
 CLIENT_LEFT = "ClientDisconnect"
 """What Starlette raises where a client leaves in the middle of an answer: no failure of the service."""
-METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
-"""Other ones are a client's invention (OpenTelemetry's conventions for HTTP spans)."""
 OTHER_METHOD = "_OTHER"
 FAILED_JOBS = frozenset({"dead", "retried", "lost"})
 WANTED_AGAIN = "RetryLater"

@@ -4,18 +4,17 @@ It is a job that enqueues the next one, and ends when nothing is left: a service
 queue that was emptied has lost that job too, the service looks now and then whether there has to be one.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import logging
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 from app_kernel.core import clock
 from app_kernel.core.current import current_kernel
-from app_kernel.core.errors import KernelError, VersionConflict
+from app_kernel.core.errors import VersionConflict
 from app_kernel.core.jobs import Task
 from app_kernel.core.kernel import Kernel
+from app_kernel.core.periodic import periodically
 from app_kernel.core.ports import EntityStore
-from app_kernel.logs import get_logger
 from app_kernel.webhooks import store
 from app_kernel.webhooks.sink import enqueue, enqueue_tidying
 
@@ -31,7 +30,7 @@ MOST_TAKEN_UP = 2000
 LOOK_SECONDS = 600.0
 """Between two looks whether the job is needed."""
 
-_log = get_logger("app_kernel.webhooks")
+_log = logging.getLogger("app_kernel.webhooks")
 
 
 def tidy_task(queue: str) -> Task:
@@ -53,26 +52,14 @@ async def tidy() -> None:
         await enqueue_tidying()
 
 
-@asynccontextmanager
-async def looking_after(kernel: Kernel) -> AsyncIterator[None]:
+def looking_after(kernel: Kernel) -> AbstractAsyncContextManager[None]:
     """Has the job enqueued wherever there are deliveries, while the service runs."""
-    looking = asyncio.create_task(_look_after(kernel))
-    try:
-        yield
-    finally:
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking
+    return periodically(kernel, _enqueue_if_needed, LOOK_SECONDS, "webhooks_look_failed", log=_log)
 
 
-async def _look_after(kernel: Kernel) -> None:
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        try:
-            if await store.has_rows(kernel.db.connection()):
-                await enqueue_tidying()
-        except KernelError as exc:
-            _log.warning("webhooks_look_failed", reason=type(exc).__name__)  # and is made again
+async def _enqueue_if_needed(kernel: Kernel) -> None:
+    if await store.has_rows(kernel.db.connection()):
+        await enqueue_tidying()
 
 
 async def _take_up(db: EntityStore) -> None:
@@ -87,4 +74,7 @@ async def _take_up(db: EntityStore) -> None:
             continue  # its job was there after all
         taken_up += 1
     if taken_up:
-        _log.warning("webhooks_taken_up", count=taken_up, reason="they were overdue, and their jobs did not come")
+        _log.warning(
+            "webhooks_taken_up",
+            extra={"count": taken_up, "reason": "they were overdue, and their jobs did not come"},
+        )

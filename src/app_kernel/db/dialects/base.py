@@ -168,10 +168,6 @@ class Dialect(Expressions):
         """A row for each trigger of the application's on a table; asked only where `saves_at_once`."""
         raise NotImplementedError
 
-    def lock_table(self, name: str) -> str | None:
-        """What keeps anybody from changing a table's columns until the transaction ends; None where nobody can."""
-        return None
-
     def create_statement(self, table: EntityTable, names: Sequence[str], messages: int = 0) -> str | None:
         """One statement that makes a row with its history and messages; None where units of work are as fast.
 

@@ -204,9 +204,6 @@ class PostgresDialect(Dialect):
             (self.table(name),),
         )
 
-    def lock_table(self, name: str) -> str | None:
-        return f"LOCK TABLE {self.table(name)} IN ROW EXCLUSIVE MODE"
-
     def create_statement(self, table: EntityTable, names: Sequence[str], messages: int = 0) -> str | None:
         return None if table.adopted else postgres_saves.create_statement(self, table, names, messages)
 

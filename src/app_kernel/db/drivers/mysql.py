@@ -1,15 +1,13 @@
 """MySQL and MariaDB over asyncmy: every call is one transaction on a connection of the pool."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
-from app_kernel.core.database_figures import DatabaseFigures, PoolFigures
-from app_kernel.core.errors import Unavailable, UniqueViolation, UnsupportedValue
+from app_kernel.core.errors import UniqueViolation, UnsupportedValue
 from app_kernel.db.dialects.mysql import MySqlDialect
 from app_kernel.db.dialects.mysql_catalog import MARKED_GENERATION
-from app_kernel.db.drivers.base import Driver, Lease, Row, Snapshot, Transaction, Unit
+from app_kernel.db.drivers.base import Row, Snapshot, Unit
 from app_kernel.db.drivers.counted import counted, counted_read
 from app_kernel.db.drivers.mysql_layout import create_database, create_layout
 from app_kernel.db.drivers.mysql_lease import LEASE_WORDS
@@ -22,44 +20,34 @@ from app_kernel.db.drivers.mysql_statements import RawStatement, defining_unit, 
 from app_kernel.db.drivers.mysql_transaction import MySqlTransaction
 from app_kernel.db.drivers.mysql_wire import MySqlWire
 from app_kernel.db.drivers.pool import Pool
-from app_kernel.db.drivers.runner import Tries
-from app_kernel.db.drivers.table_lease import TableLease
+from app_kernel.db.drivers.server import ServerDriver
 from app_kernel.db.drivers.units import Answer, answer, writing_values
 
 T = TypeVar("T")
 
 
-class MySqlDriver(Driver):
+class MySqlDriver(ServerDriver):
     """One database of a server."""
 
     dialect: MySqlDialect
+    _wire: MySqlWire
+    _runner: MySqlRunner
+    _lease_words = LEASE_WORDS
 
     def __init__(self, options: MySqlOptions) -> None:
         # Of this database alone, because its words depend on the server.
         self.dialect = MySqlDialect()
-        self.figures = DatabaseFigures()
+        wire = MySqlWire(options, self.dialect)
+        pool = Pool(wire)
+        super().__init__(wire, pool, MySqlRunner(pool, wire))
         self._options = options
-        self._wire = MySqlWire(options, self.dialect)
-        self._pool = Pool(self._wire)
-        self._runner = MySqlRunner(self._pool, self._wire)
-        self._schema = MySqlSchema(self._wire, options, self._moved_on)
+        self._schema = MySqlSchema(wire, options, self._moved_on)
         self._signals = MySqlSignals(self._look, self._count, self._schema.mend)
 
     async def open(self) -> None:
         if self._options.create:
             await self._create()
-        self._pool.open()
-        try:
-            self.generation = await self._lay_out()
-        except BaseException:
-            # Also when the task was cancelled: nobody else knows of the connections.
-            await asyncio.shield(asyncio.create_task(self._close()))
-            raise
-        self._signals.open()
-
-    async def close(self) -> None:
-        # A task of its own, because one that is cancelled midway must not leave connections behind.
-        await asyncio.shield(asyncio.create_task(self._close()))
+        await super().open()
 
     @counted_read
     async def fetch(self, sql: str, params: Sequence[Any], *, observed: bool = False) -> list[Row]:
@@ -101,41 +89,14 @@ class MySqlDriver(Driver):
             raise await self._runner.with_fields(exc) from exc.__cause__
         return answer(rows)
 
-    @counted("transaction")
-    async def begin(self, seconds: float) -> Transaction:
-        tries = Tries(self._wire)
-        while True:
-            connection: Any = await self._pool.acquire()
-            transaction = MySqlTransaction(
-                self, connection, self._pool, self._wire, self._moved_on, schema=self._schema
-            )
-            transaction.figures = self.figures
-            try:
-                await transaction.start(self._runner.begin, seconds)
-            except self._wire.foreign as exc:
-                await self._runner.give_back(connection, exc)
-                if not tries.again(exc, undone=True):
-                    raise self._wire.to_ours(exc) from exc
-            except BaseException:
-                self._pool.discard(connection)
-                raise
-            else:
-                return transaction
-
-    def pool(self) -> PoolFigures:
-        return self._pool.figures()
-
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
         return open_snapshot(self._options, self.dialect)
 
-    async def acquire_lease(self, name: str) -> Lease | None:
-        return await TableLease.acquire(self._runner, LEASE_WORDS, name)
+    def _transaction(self, connection: Any) -> MySqlTransaction:
+        return MySqlTransaction(self, connection, self._pool, self._wire, self._moved_on, schema=self._schema)
 
-    def signal(self, channel: str) -> None:
-        self._signals.signal(channel)
-
-    def on_signal(self, channel: str, callback: Callable[[], object]) -> Callable[[], None]:
-        return self._signals.on_signal(channel, callback)
+    async def _create_layout(self, connection: Any) -> int:
+        return await create_layout(connection, self.dialect, self._options.database)
 
     async def _close(self) -> None:
         await self._signals.close()
@@ -150,22 +111,6 @@ class MySqlDriver(Driver):
             raise self._as_unavailable(exc) from exc
         finally:
             connection.terminate()
-
-    async def _lay_out(self) -> int:
-        connection: Any = await self._pool.acquire()
-        try:
-            return await create_layout(connection, self.dialect, self._options.database)
-        except self._wire.foreign as exc:
-            raise self._as_unavailable(exc) from exc
-        finally:
-            self._pool.release(connection)
-
-    def _as_unavailable(self, exc: BaseException) -> Unavailable:
-        ours = self._wire.to_ours(exc)
-        return ours if isinstance(ours, Unavailable) else Unavailable(f"The database cannot be used: {ours}")
-
-    def _moved_on(self, generation: int) -> None:
-        self.generation = max(self.generation, generation)
 
     async def _look(self, sql: str) -> list[Row]:
         return await self._runner.single(sql, (), reads=True)
