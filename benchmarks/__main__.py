@@ -1,6 +1,8 @@
 """`python -m benchmarks [P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11] [--rounds N] [--quick]`: measure, print, keep in results/.
 
-Only a whole run is kept as latest.md and latest.json: one with groups named is partial, a quick one quick.
+Only a whole run is kept as latest.md and latest.json: one with groups named is partial, a quick one quick. What a whole
+run measured is written into docs/benchmarks.md too, with a picture of each group; `--merge` does so with the groups
+of a partial run, which then replace their older selves there. `--render` measures nothing and writes that page anew.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import kernel_side, machine, report
+from benchmarks import document, kept, kernel_side, machine, report
 from benchmarks import settings as bounds
 from benchmarks.harness import BenchError
+from benchmarks.kept import Kept
 from benchmarks.settings import Settings
 
 GROUPS = {
@@ -40,31 +43,52 @@ def main() -> int:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; all when none is named")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (5)")
     parser.add_argument("--quick", action="store_true", help="a few minutes; kept as quick.md")
+    parser.add_argument("--merge", action="store_true", help="write the named groups into docs/benchmarks.md")
+    parser.add_argument("--render", action="store_true", help="write docs/benchmarks.md anew, measure nothing")
     options = parser.parse_args()
+    if options.render:
+        document.write(kept.load())
+        return 0
     unknown = sorted(set(options.groups) - set(GROUPS))
     if unknown:
         parser.error(f"no such group: {', '.join(unknown)}")
+    if options.merge and options.quick:
+        parser.error("quick figures are too coarse for the documentation")
     settings = bounds.quick(options.rounds) if options.quick else bounds.full(options.rounds)
     about = machine.about()
     about["kernel"] = kernel_side.missing() or "measured"
     measured: list[report.Group] = []
     failed = False
     for name in options.groups or GROUPS:
-        for part in GROUPS[name]:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            begun = time.perf_counter()
-            try:
-                group = _run(part)(settings)
-            except BenchError as exc:
-                failed = True
-                group = report.Group(name, f"not measured ({part})", notes=[f"not measured: {exc}"])
-            group.seconds = time.perf_counter() - begun
-            measured.append(group)
+        found = _measure(name, settings)
+        measured += found.parts
+        whole = all(part.rows for part in found.parts)
+        failed = failed or not whole
+        if whole and (options.merge or not (options.groups or settings.quick)):
+            # Group by group: a run takes long, and what ends it midway takes nothing back.
+            document.keep([found])
     about["load average"] += f" before, {os.getloadavg()[0]:.1f} after"
     print(report.markdown(measured, about))
     kept_as = "quick" if settings.quick else "partial" if options.groups else "latest"
     report.write(measured, about, RESULTS, kept_as)
     return 1 if failed else 0
+
+
+def _measure(name: str, settings: Settings) -> Kept:
+    """The parts of one group, with what the machine was like meanwhile; one that cannot be measured has no rows."""
+    about = machine.about()
+    parts: list[report.Group] = []
+    for part in GROUPS[name]:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        begun = time.perf_counter()
+        try:
+            group = _run(part)(settings)
+        except BenchError as exc:
+            group = report.Group(name, f"not measured ({part})", notes=[f"not measured: {exc}"])
+        group.seconds = time.perf_counter() - begun
+        parts.append(group)
+    about["load average"] += f" before, {os.getloadavg()[0]:.1f} after"
+    return Kept(id=name, about=about, rounds=settings.rounds, parts=tuple(parts))
 
 
 def _run(part: str) -> Callable[[Settings], report.Group]:

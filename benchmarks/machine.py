@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
-    "fastapi", "starlette", "uvicorn", "uvloop", "httptools", "pydantic", "orjson", "PyJWT",
-    "apsw", "aiosqlite", "asyncpg", "SQLAlchemy", "dataset", "pg8000",
-    "saq", "redis", "hiredis",
+    "app-kernel", "fastapi", "starlette", "uvicorn", "uvloop", "httptools", "pydantic", "orjson", "PyJWT",
+    "argon2-cffi", "apsw", "aiosqlite", "asyncpg", "asyncmy", "SQLAlchemy", "dataset", "pg8000",
+    "saq", "redis", "hiredis", "limits", "cashews",
 )  # fmt: skip
 
 
@@ -24,8 +24,9 @@ def about() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": f"{_cpu_model()}, {os.cpu_count()} cores",
+        "cores": os.cpu_count(),
         "memory": f"{_memory_gib():.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),
         "load average": f"{os.getloadavg()[0]:.1f}",
         "fsync of 4 KiB": f"{fsync_us():.0f} us",

@@ -40,7 +40,8 @@ def run(settings: Settings) -> Group:
     group.raw["rounds"] = rounds
     group.notes.append(
         f"{LOGIN_CLIENTS} clients sign in one by one while {OTHERS_PER_SECOND} requests a second of a signed-in"
-        " user arrive; argon2id at m=19456 KiB, t=2, p=1. The peer is the hash alone, on one core."
+        " user arrive; argon2id at m=19456 KiB, t=2, p=1. The peer is the hash alone, on the client's core,"
+        " after each window."
     )
     return group
 

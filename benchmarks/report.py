@@ -106,7 +106,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def markdown(groups: Sequence[Group], about: dict[str, Any]) -> str:
     """The whole report."""
-    parts = ["# Benchmarks", "", "; ".join(f"{key} {value}" for key, value in about.items() if key != "libraries")]
+    parts = [
+        "# Benchmarks",
+        "",
+        "; ".join(f"{key} {value}" for key, value in about.items() if key not in {"libraries", "cores"}),
+    ]
     parts += ["", ", ".join(f"{name} {version}" for name, version in about.get("libraries", {}).items())]
     for group in groups:
         parts += ["", f"## {group.id}: {group.title}", ""]
