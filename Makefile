@@ -16,7 +16,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup lint format bench soak lock upgrade clean
+.PHONY: help run test setup lint format bench soak package lock upgrade clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -33,6 +33,7 @@ lint: $(VENV)/.dev ## style, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## put the code into the house style
@@ -45,10 +46,17 @@ bench: $(VENV)/.dev ## measure the kernel beside its peers
 soak: $(VENV)/.dev ## the long runs, at full size
 	@APP_KERNEL_SOAK=1 $(PYTEST) -m soak $(PYTEST_ARGS)
 
+package: $(VENV)/.dev ## build wheel and sdist into dist/, and try them on every Python that is found
+	@rm -rf dist && $(BIN)/python -m hatchling build
+	@APP_KERNEL_SOAK=1 $(PYTEST) tests/packaging $(PYTEST_ARGS)
+
 lock: $(VENV)/.dev ## write the pinned requirements again from pyproject.toml
 	@$(COMPILE) pyproject.toml --group build --output-file requirements/run.txt $(LOCK_ARGS)
 	@$(COMPILE) pyproject.toml --group build --group dev --all-extras --constraints requirements/run.txt \
 		--output-file requirements/dev.txt $(LOCK_ARGS)
+	@$(COMPILE) pyproject.toml --extra all --constraints requirements/dev.txt \
+		--output-file requirements/all.txt $(LOCK_ARGS)
+	@$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt $(LOCK_ARGS)
 	@for peer in bench-arq bench-taskiq; do \
 		$(COMPILE) --group $$peer --output-file requirements/$$peer.txt $(LOCK_ARGS); done
 

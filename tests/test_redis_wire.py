@@ -1,10 +1,12 @@
 """The Redis client of a service: bounded in time and connections, and known to Redis by the service's name."""
 
 import asyncio
+import inspect
 import signal
 import subprocess
 import sys
 import time
+from asyncio import selector_events
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,13 @@ async def test_a_value_that_redis_cannot_take_is_refused_as_redis_py_does(redis_
         await client.aclose()
 
 
+def _holds_writers_back() -> bool:
+    """Whether who writes waits while nobody reads: `writelines` of some releases of 3.12 and 3.13 does not, and then it
+    is the answer that does not come."""
+    source = inspect.getsource(selector_events._SelectorSocketTransport.writelines)
+    return "_write_ready" not in source or "_maybe_pause_protocol" in source
+
+
 async def test_a_redis_that_takes_nothing_in_fails_a_long_command_within_seconds(tmp_path: Path) -> None:
     async with own_redis(tmp_path) as server:
         await server.start()
@@ -142,7 +151,7 @@ async def test_a_redis_that_takes_nothing_in_fails_a_long_command_within_seconds
             await client.ping()
             server.pause(signal.SIGSTOP)
             began = time.monotonic()
-            with pytest.raises(redis.exceptions.TimeoutError, match="writing"):
+            with pytest.raises(redis.exceptions.TimeoutError, match="writing" if _holds_writers_back() else "reading"):
                 await client.set("k", b"x" * 50_000_000)
             assert time.monotonic() - began < 5
             server.pause(signal.SIGCONT)

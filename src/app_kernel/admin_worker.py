@@ -2,9 +2,11 @@
 
     python -m app_kernel.admin_worker --redis redis://localhost:6379 --db sqlite:///admin.db
 
-It serves every sink for the admin database that the kernel's own features bring, and with `--app main:app` or
-`--features module:list` the application's own. Several may run at once; killed at any instant, they lose nothing and
-write nothing twice. SIGTERM ends one after the batch under way, with 0; wrong use, or nothing to serve, is 2.
+Without these options both addresses are those of the service's settings, from the environment or `.env`: a password
+that is an argument can be read by everybody on the machine. It serves every sink for the admin database that the
+kernel's own features bring, and with `--app main:app` or `--features module:list` the application's own. Several may
+run at once; killed at any instant, they lose nothing and write nothing twice. SIGTERM ends one after the batch under
+way, with 0; wrong use, or nothing to serve, is 2.
 """
 
 import asyncio
@@ -35,11 +37,14 @@ from app_kernel.db.outbox.stream_reader import StreamReader
 from app_kernel.features import FEATURES
 from app_kernel.logs import configure_logging, get_logger
 from app_kernel.redis_wire import create_redis
-from app_kernel.service.address_check import find_redis_problems
+from app_kernel.service.address_check import find_admin_problems, find_database_problems, find_redis_problems
 
 WRONG_USE = 2
 LEASE = "admin-relay"
 """Of its own, so that a worker beside a service that writes to the same database does not keep that one's relay out."""
+
+_PLACES = {"admin_db_url", "database_name", "database_type"}
+"""Settings without any of which nobody has said where the admin database is."""
 
 _log = get_logger("app_kernel.admin_worker")
 
@@ -162,6 +167,31 @@ def _named(path: str, option: str) -> Any:
         raise ConfigurationError([f"{option}: {path} is not there ({exc}); write module:name"]) from exc
 
 
+def find_addresses(redis: str | None, db: str | None) -> tuple[str, str]:
+    """The URLs of Redis and of the admin database; what is not given is what the service's settings say.
+
+    Raises ConfigurationError when they say nothing, or something else is wrong with them.
+    """
+    if redis is not None and db is not None:
+        return redis, db
+    config = ServiceConfig.from_env()
+    problems = list(config.problems)
+    redis_url = redis or config.redis_url
+    if redis_url is None:
+        problems.append("--redis: missing; give it, or set REDIS_URL as for the service")
+    if db is None:
+        problems += _admin_problems(config)
+    if problems or redis_url is None:
+        raise ConfigurationError(problems)
+    return redis_url, db or config.resolved_admin_db_url
+
+
+def _admin_problems(config: ServiceConfig) -> list[str]:
+    if not config.model_fields_set & _PLACES:
+        return ["--db: missing; give it, or set ADMIN_DB_URL or DATABASE_URL as for the service"]
+    return find_admin_problems(config) if config.admin_db_url else find_database_problems(config)
+
+
 async def work(redis_url: str, database_url: str, features: Sequence[Feature]) -> None:
     """Runs one worker until SIGTERM or SIGINT."""
     database = create_database(database_url)
@@ -182,8 +212,13 @@ async def work(redis_url: str, database_url: str, features: Sequence[Feature]) -
 
 def command(
     *,
-    redis: Annotated[str, typer.Option("--redis", help="The Redis of the services: redis://host:6379.")],
-    db: Annotated[str, typer.Option("--db", help="The admin database: sqlite:///admin.db or postgres://...")],
+    redis: Annotated[
+        str | None, typer.Option("--redis", help="The Redis of the services: redis://host:6379. Else REDIS_URL.")
+    ] = None,
+    db: Annotated[
+        str | None,
+        typer.Option("--db", help="The admin database: sqlite:///admin.db or postgres://... Else the settings'."),
+    ] = None,
     app: Annotated[str | None, typer.Option("--app", help="Serve the features of this service: main:app.")] = None,
     features: Annotated[
         str | None, typer.Option("--features", help="Serve these features besides the kernel's own: module:list.")
@@ -193,17 +228,18 @@ def command(
     """Writes what services put into Redis for the admin database, exactly once and in order."""
     if log_level not in logging.getLevelNamesMapping():
         _fail(f"--log-level: there is no level {log_level}")
-    if problems := list(find_redis_problems(redis)):
-        _fail("; ".join(f"--redis: {problem}" for problem in problems))
-    configure_logging(log_level)
     try:
+        redis_url, database_url = find_addresses(redis, db)
+        if problems := list(find_redis_problems(redis_url)):
+            _fail("; ".join(f"--redis: {problem}" for problem in problems))
+        configure_logging(log_level)
         chosen = chosen_features(app, features)
         if not admin_sinks(chosen):
             _fail(
                 "there is nothing to do: none of the features writes to the admin database. "
                 "Name the service with --app main:app if it brings features of its own."
             )
-        asyncio.run(work(redis, db, chosen))
+        asyncio.run(work(redis_url, database_url, chosen))
     except ConfigurationError as exc:
         _fail("; ".join(exc.problems))
     except InvalidDatabaseUrl as exc:

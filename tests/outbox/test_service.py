@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from app_kernel import FEATURES, Feature, ServiceConfig, create_service, outbox
-from app_kernel.admin_worker import AdminWorker, admin_sinks, chosen_features
+from app_kernel.admin_worker import AdminWorker, admin_sinks, chosen_features, find_addresses
 from app_kernel.core.errors import ConfigurationError, StorageFull, Unavailable
 from app_kernel.core.events import EntityChanged
 from app_kernel.core.outbox import Message
@@ -270,6 +270,59 @@ async def test_the_admin_worker_serves_the_features_it_is_told_of_and_ends_at_si
     assert '"event":"admin_worker_ended"' in output
 
 
+async def test_the_admin_worker_takes_what_is_not_given_from_the_settings_of_the_service(
+    tmp_path: Path, redis_url: str
+) -> None:
+    (tmp_path / "served.py").write_text(APP.format(folder=tmp_path))
+    redis = create_redis(redis_url, "test")
+    await redis.flushall()
+    await redis.xadd(TOPIC, {"id": "m1", "key": "k", "body": '{"id": "a", "version": 1, "action": "create"}'})
+    settings = {"REDIS_URL": redis_url, "DATABASE_PATH": str(tmp_path / "shop.db")}
+    process = _worker(tmp_path, "--features", "served:list_of_mine", **settings)
+    try:
+
+        async def is_done() -> bool:
+            return not await redis.xlen(TOPIC)
+
+        await until("the end of the stream", is_done, 30)
+        process.send_signal(signal.SIGTERM)
+        output = (await asyncio.to_thread(process.communicate, timeout=20))[0]
+    finally:
+        process.kill()
+        process.wait()
+        await redis.aclose()
+    assert process.returncode == 0, output
+    database = create_database(f"sqlite:///{tmp_path / 'shop_admin.db'}")
+    await database.open()
+    assert len(await database.connection().find_entities("diary")) == 1
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "problems"),
+    [
+        ({}, ["--redis: missing; give it, or set REDIS_URL", "--db: missing; give it, or set ADMIN_DB_URL"]),
+        ({"REDIS_URL": "redis://127.0.0.1:1"}, ["--db: missing; give it, or set ADMIN_DB_URL"]),
+        ({"REDIS_URL": "redis://127.0.0.1:1", "DATABASE_TYPE": "postgres"}, ["(DATABASE_PATH): missing"]),
+        ({"REDIS_URL": "redis://127.0.0.1:1", "ADMIN_DB_URL": "http://a"}, ["(ADMIN_DB_URL): its scheme is none"]),
+        ({"DATABASE_PATH": "a.db", "METERING_ENABLED": "perhaps"}, ["METERING_ENABLED: ", "--redis: missing"]),
+    ],
+)
+async def test_settings_that_say_too_little_for_the_admin_worker_end_it(
+    settings: dict[str, str], problems: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("REDIS_URL", "DATABASE_PATH", "DATABASE_URL", "ADMIN_DB_URL", "DATABASE_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as refused:
+        find_addresses(None, None)
+    assert len(refused.value.problems) == len(problems)
+    for problem, expected in zip(refused.value.problems, problems, strict=True):
+        assert expected in problem
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -293,13 +346,13 @@ async def test_wrong_use_of_the_admin_worker_is_one_line_and_status_2(
     assert "Traceback" not in output
 
 
-def _worker(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+def _worker(folder: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
     root = Path(__file__).parents[2]
     places = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
         [sys.executable, "-m", "app_kernel.admin_worker", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": places},
+        env={**os.environ, "PYTHONPATH": places, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

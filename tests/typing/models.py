@@ -1,4 +1,4 @@
-"""What a type checker must make of dataclasses as entities; checked by mypy, run by nobody."""
+"""What a type checker must make of dataclasses as entities; checked by mypy and pyright, run by nobody."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
