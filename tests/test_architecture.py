@@ -5,6 +5,7 @@ import importlib
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import grimp
@@ -29,7 +30,9 @@ CROSS_CUTTING = {
     "examples",
     "faults",
     "flows",
+    "fuzzing",
     "integration",
+    "packaging",
     "security",
     "tools",
     "typing",
@@ -43,6 +46,17 @@ Finding = tuple[int, str]
 Rule = Callable[[ast.Module], Iterator[Finding]]
 
 
+# One process reads the tree, once.
+pytestmark = pytest.mark.xdist_group("architecture")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_tree() -> Iterator[None]:
+    yield
+    modules.cache_clear()
+
+
+@cache
 def modules(folder: Path) -> dict[str, ast.Module]:
     """Every Python file under a folder, parsed, by its path from the root of the repository."""
     return {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in sorted(folder.rglob("*.py"))}

@@ -53,15 +53,16 @@ def program(name: str) -> str:
     return path
 
 
-def require_programs(packages: Packages, variables: Sequence[str]) -> None:
+def require_programs(packages: Packages, variables: Sequence[str] = ()) -> None:
     """Install what is missing where that can be done (root on Debian); raises ServiceUnavailable elsewhere."""
     missing = missing_packages(packages)
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
+        instead = f", or set {', '.join(variables)} to running servers" if variables else ""
         raise ServiceUnavailable(
             f"The tests need {', '.join(missing)}: install them (on Debian and Ubuntu: "
-            f"sudo apt-get install {' '.join(missing)}), or set {', '.join(variables)} to running servers."
+            f"sudo apt-get install {' '.join(missing)}){instead}."
         )
     with held_lock(Path(tempfile.gettempdir())):
         # Another test process may have installed them while this one waited.

@@ -26,6 +26,8 @@ from typing import ClassVar
 from tools.debian import ServiceUnavailable, program, provide_browser, require_programs
 
 HOST = "127.0.0.1"
+# What the pages of the documentation call, which the tests do as they say.
+SHELL_PROGRAMS = {"curl": ["curl"], "jq": ["jq"]}
 START_SECONDS = 90.0
 STOP_SECONDS = 10.0
 
@@ -369,6 +371,7 @@ def run(command: Sequence[str]) -> int:
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         provide_browser()
+        require_programs(SHELL_PROGRAMS)
         with services() as urls:
             child = subprocess.Popen(command, env={**os.environ, **urls})
             for number in early:

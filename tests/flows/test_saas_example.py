@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +21,7 @@ from app_kernel.webhooks import WebhookEvent, verify_webhook
 from tests.api_keys.serving import fresh_schema
 from tests.conformance.mysql_place import empty_database
 from tests.faults.figures import SOAK
-from tests.live_server import live_server
+from tests.page_reader import reading
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "saas"
 MODULES = ("main", "board", "tasks")
@@ -247,28 +246,14 @@ async def test_no_team_reaches_another_one(other_place: tuple[str, str | None]) 
     assert len(report.matrix) == 8
 
 
-def blocks(text: str) -> list[str]:
-    """The indented parts of a document."""
-    found = re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE)
-    return ["\n".join(line[4:] for line in block.strip("\n").splitlines()) for block in found]
-
-
 @pytest.mark.slow
 def test_the_readme_works_as_written(tmp_path: Path) -> None:
-    first, *rest = blocks((EXAMPLE / "README.md").read_text())
-    settings = dict(re.findall(r"([A-Z_]+)=(\S+)", first))
-    assert first.splitlines()[-1] == "uvicorn main:app"
     for name in MODULES:
         (tmp_path / f"{name}.py").write_text((EXAMPLE / f"{name}.py").read_text())
-    with live_server(tmp_path, **settings) as server:
-        script = "set -euo pipefail\n" + "\n".join(rest).replace("http://127.0.0.1:8000", server.url)
-        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-        done = subprocess.run(
-            ["bash", "-c", script], cwd=tmp_path, env={"PATH": path, **settings}, capture_output=True, text=True,
-            timeout=120, check=False,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr + done.stdout
-    webhook_id, *lines = [line for line in done.stdout.splitlines() if line]
+    with reading(EXAMPLE / "README.md", tmp_path) as reader:
+        assert reader.read() == []
+        printed = [line for block in reader for line in block]
+    webhook_id, *lines = printed
     assert re.fullmatch(r"[0-9a-f-]{36}", webhook_id)
     assert lines[:5] == [
         "queued", "queued", "mill: failed", "deployment.succeeded 1.0", "deployment.failed 1.1-broken",

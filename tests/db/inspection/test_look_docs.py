@@ -26,7 +26,7 @@ def test_the_commands_of_the_page_run_as_they_stand_there(tmp_path: Path, monkey
     monkeypatch.setenv("DATABASE_URL", url)
     asyncio.run(make(url))
     asyncio.run(make("sqlite:///app_admin.db"))
-    blocks = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     commands = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
     assert len(commands) == 10
     for program, *arguments in commands:
