@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -119,6 +121,53 @@ async def test_a_signal_turns_readiness_off_before_the_server_hears_of_it() -> N
             assert len(heard) == 2
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+@asynccontextmanager
+async def hearing(kernel: Kernel) -> AsyncIterator[asyncio.Queue[int]]:
+    """Signals as a server that installed its handlers before the service started would hear them."""
+    heard: asyncio.Queue[int] = asyncio.Queue()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda received, frame: heard.put_nowait(received)) for number in numbers]
+    try:
+        async with unready_at_shutdown(kernel):
+            yield heard
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@pytest.mark.acceptance("OP6")
+async def test_a_service_that_drains_serves_on_unready_until_the_server_hears_of_the_signal_once() -> None:
+    async with serving(drain_seconds=0.2) as client, hearing(client.kernel) as heard:
+        assert "connection" not in (await client.get("/healthz")).headers
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["components"]) == (503, {"service": "unavailable"})
+        alive = await client.get("/healthz")
+        assert (alive.status_code, alive.headers["connection"]) == (200, "close")
+        async with asyncio.timeout(30):
+            assert await heard.get() == signal.SIGTERM
+        assert heard.empty()
+
+
+@pytest.mark.acceptance("OP6")
+async def test_while_it_drains_sigint_is_heard_at_once() -> None:
+    async with serving(drain_seconds=3600) as client, hearing(client.kernel) as heard:
+        signal.raise_signal(signal.SIGTERM)
+        await client.get("/healthz")
+        assert heard.empty()
+        signal.raise_signal(signal.SIGINT)
+        assert heard.get_nowait() == signal.SIGINT
+
+
+@pytest.mark.acceptance("OP6")
+async def test_a_service_that_is_not_ready_yet_has_nothing_to_drain() -> None:
+    async with serving(drain_seconds=3600) as client, hearing(client.kernel) as heard:
+        client.kernel.ready = False
+        signal.raise_signal(signal.SIGTERM)
+        assert heard.get_nowait() == signal.SIGTERM
 
 
 async def test_components_are_asked_all_at_once() -> None:

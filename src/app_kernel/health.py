@@ -107,35 +107,59 @@ def _answer(components: dict[str, bool]) -> Response:
 async def unready_at_shutdown(kernel: Kernel) -> AsyncIterator[None]:
     """Turns readiness off at the signal that begins a graceful shutdown, before the server has finished its requests.
 
-    The server tells the lifespan only after its last request. So the handler that it installed is called by ours.
+    The server tells the lifespan only after its last request. So the handler that it installed is called by ours: at
+    once, or after a SIGTERM when `drain_seconds` are over, in which a load balancer learns that it is to send no more.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def chain(number: signal.Signals) -> Callable[[], None] | None:
-        server_handler = signal.getsignal(number)
-        if not callable(server_handler):
-            return None
-
-        def handle(received: int, frame: FrameType | None) -> None:
-            kernel.ready = False
-            server_handler(received, frame)
-
-        signal.signal(number, handle)
-
-        def restore() -> None:
-            if signal.getsignal(number) is handle:
-                signal.signal(number, server_handler)
-
-        return restore
-
-    restores = [restore for number in (signal.SIGTERM, signal.SIGINT) if (restore := chain(number)) is not None]
+    chained = [
+        _Signal(kernel, number, handler)
+        for number in (signal.SIGTERM, signal.SIGINT)
+        if callable(handler := signal.getsignal(number))
+    ]
     try:
         yield
     finally:
-        for restore in restores:
-            restore()
+        for each in chained:
+            each.restore()
+        kernel.draining = False
+
+
+class _Signal:
+    """A signal's handler before that of the server."""
+
+    def __init__(self, kernel: Kernel, number: signal.Signals, server_handler: Callable[..., Any]) -> None:
+        self._kernel = kernel
+        self._number = number
+        self._server_handler = server_handler
+        # Only a supervisor sends SIGTERM; who presses Ctrl-C does not want to wait.
+        self._drains = kernel.config.drain_seconds if number is signal.SIGTERM else 0.0
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        signal.signal(number, self._handle)
+
+    def _handle(self, received: int, frame: FrameType | None) -> None:
+        kernel = self._kernel
+        was_ready, kernel.ready = kernel.ready, False
+        if not self._drains or not (was_ready or kernel.draining):
+            self._server_handler(received, frame)
+        elif not kernel.draining:
+            kernel.draining = True
+            self._loop.call_soon_threadsafe(self._drain)
+        # Else it has been told already: supervisors of process groups send a signal twice.
+
+    def _drain(self) -> None:
+        _log.info("service_draining", seconds=self._drains)
+        self._timer = self._loop.call_later(self._drains, self._server_handler, self._number, None)
+
+    def restore(self) -> None:
+        """Puts the server's handler back, unless somebody has taken this one's place."""
+        if self._timer is not None:
+            self._timer.cancel()
+        # Equal, not the same: a bound method is made anew each time.
+        if signal.getsignal(self._number) == self._handle:
+            signal.signal(self._number, self._server_handler)
 
 
 def app_checks(checks: Iterable[Any]) -> dict[str, HealthCheck]:

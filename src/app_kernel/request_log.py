@@ -63,7 +63,11 @@ class RequestLog:
 
         async def send_answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": _complete_headers(message.get("headers", ()), exchange)}
+                answer_headers = _complete_headers(message.get("headers", ()), exchange)
+                if self._kernel.draining and scope["http_version"] in ("1.0", "1.1"):
+                    # The client's next request goes over another connection, which a balancer leads elsewhere.
+                    answer_headers.append((b"connection", b"close"))
+                message = {**message, "headers": answer_headers}
                 exchange.status = message["status"]
             elif message["type"] == "http.response.body":
                 exchange.bytes_sent += len(message.get("body", b""))

@@ -212,6 +212,11 @@ class ServiceConfig(FeatureSettings):
     body_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
         default=60, description="Seconds within which a request body must have arrived."
     )
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=0,
+        description="Seconds for which a service that is told to stop (SIGTERM) serves on while /readyz says 503, so "
+        "that a load balancer sends it nothing more by the time it closes; 0 closes at once.",
+    )
     metrics_token: str | None = Field(
         default=None, repr=False, description="Bearer token for /metrics in production; admins may read it too."
     )

@@ -46,6 +46,8 @@ class Kernel:
         self.admin_is_open = False
         self.ready = False
         """Whether start-up is over and shutdown has not begun."""
+        self.draining = False
+        """Whether it was told to stop and serves on for a while, so that load balancers can notice: `drain_seconds`."""
         self.listener_failures = 0
         """How many times a listener failed since the start."""
         self.dropped: Counter[str] = Counter()
