@@ -56,3 +56,4 @@ FEATURES: tuple[FeatureFactory, ...] = (
     health.create_feature,
     metrics.create_feature,
 )
+"""What every service has, in the order of its layers: `create_service(..., features=[*FEATURES, mine])` adds to it."""

@@ -6,14 +6,16 @@ headers. What is not the caller's fault is logged once, with its traceback; the 
 
 import http
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app_kernel.core.config import ServiceConfig
@@ -103,9 +105,12 @@ def problem_response(problem: Problem) -> Response:
 
 async def answer_problem(request: Request, exc: Exception) -> Response:
     """FastAPI's handler for errors that have an answer of their own; logs those that are the service's fault."""
-    if not isinstance(exc, HTTPException) and problem_of(exc).status >= 500:
+    problem = problem_of(exc)
+    if not isinstance(exc, HTTPException) and problem.status >= 500:
         _tell(exc, request.scope)
-    return problem_response(problem_of(exc))
+    if problem.status == 405:
+        problem = _allowing(problem, request.scope)
+    return problem_response(problem)
 
 
 async def pass_on(request: Request, exc: Exception) -> Response:
@@ -166,6 +171,20 @@ async def _ask_to_wait(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": 1013})  # try again later
     else:
         await problem_response(problem_of(Unavailable()))(scope, receive, send)
+
+
+def _allowing(problem: Problem, scope: Scope) -> Problem:
+    """The problem with every method of the path in `Allow` (RFC 9110, 10.2.1): Starlette names those of one route.
+
+    Where a route takes the method, it is the route that says 405, and what it allows.
+    """
+    routes = iter_route_contexts(getattr(scope.get("app"), "routes", ()))
+    reached = [(match, route) for route in routes if (match := route.matches(scope)[0]) is not Match.NONE]
+    if any(match is Match.FULL for match, _ in reached):
+        return problem
+    methods = {method for _, route in reached for method in route.methods or ()}
+    named = {name: value for name, value in problem.headers.items() if name.lower() != "allow"}
+    return replace(problem, headers={**named, "Allow": ", ".join(sorted(methods))}) if methods else problem
 
 
 def _without_input(error: Mapping[str, Any]) -> dict[str, Any]:

@@ -291,6 +291,9 @@ async def test_the_document_shows_how_to_send_a_key(small_service):
     scheme = document["components"]["securitySchemes"]["user_or_api_key"]
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     assert "X-API-Key" in scheme["description"]
-    assert document["paths"]["/whoami"]["get"]["security"] == [{"user_or_api_key": []}]
-    assert document["paths"]["/api-keys"]["post"]["security"] == [{"user": []}]
+    assert document["components"]["securitySchemes"]["api_key"]["name"] == "X-API-Key"
+    by_key = [{"user_or_api_key": []}, {"api_key": []}, {"session_cookie": []}]
+    assert document["paths"]["/whoami"]["get"]["security"] == by_key
+    by_user = [{"user": []}, {"bearer": []}, {"session_cookie": [], "csrf_token": []}]
+    assert document["paths"]["/api-keys"]["post"]["security"] == by_user
     assert "key_hash" not in str(document)

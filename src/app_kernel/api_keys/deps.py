@@ -47,7 +47,7 @@ class CombinedAuth(SecurityBase):
 
     def __init__(self, open_db: OpenDb, get_user: GetUser, scope: str | None = None) -> None:
         self.model = HTTPBearer(description=_DESCRIPTION)
-        self.scheme_name = "user_or_api_key"
+        self.scheme_name = "user_or_api_key" if scope is None else "user_or_api_key_with_scope"
         self._open_db = open_db
         self._get_user = get_user
         self.scope = scope

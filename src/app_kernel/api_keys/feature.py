@@ -5,6 +5,7 @@ from app_kernel.api_keys.live import LiveKeys, forget
 from app_kernel.api_keys.routes import router
 from app_kernel.api_keys.scopes import find_role_problems
 from app_kernel.api_keys.tables import TABLES
+from app_kernel.core.access_docs import API_KEY
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import ConfigurationError
 from app_kernel.core.events import OwnershipProven, SecurityEvent, UserDeleted
@@ -30,6 +31,15 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         name="api_keys",
         tables=TABLES,
         router=router,
+        tags={"api_keys": "Keys for programs, which act for the user who made them, within the scopes they are given."},
+        security_schemes={
+            API_KEY: {
+                "type": "apiKey",
+                "in": "header",
+                "name": "X-API-Key",
+                "description": "An API key, `sk_live_...`; it may also come as a bearer token.",
+            }
+        },
         listeners={SecurityEvent: _forget_changed_user, UserDeleted: _delete_keys, OwnershipProven: _delete_keys},
         provides={LiveKeys: LiveKeys},
         requires=(Accounts,),

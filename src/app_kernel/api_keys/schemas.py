@@ -7,9 +7,36 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app_kernel.api_keys.keys import MAX_DAYS, MAX_NAME, MAX_OVERLAP_HOURS
 from app_kernel.api_keys.scopes import MAX_SCOPE, MAX_SCOPES
+from app_kernel.core.model_docs import LATER_INSTANT, OTHER_ID, SOME_ID, SOME_INSTANT, example
 
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, examples=["CI/CD Pipeline"])]
-Scope = Annotated[str, Field(min_length=1, max_length=MAX_SCOPE)]
+_WORD = "[A-Za-z0-9][A-Za-z0-9_.-]*"
+
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_NAME, examples=["CI/CD Pipeline"]),
+]
+Scope = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_SCOPE,
+        json_schema_extra={"pattern": rf"^(\*|{_WORD}(:{_WORD})*(:\*)?)$"},
+    ),
+]
+
+_KEY = {
+    "id": SOME_ID,
+    "name": "CI/CD Pipeline",
+    "prefix": "sk_live_4Tq8",
+    "scopes": ["deployments:write"],
+    "user_id": OTHER_ID,
+    "workspace_id": None,
+    "created_at": SOME_INSTANT,
+    "expires_at": LATER_INSTANT,
+    "last_used_at": None,
+    "revoked_at": None,
+    "replaced_by": None,
+}
 
 
 class _Input(BaseModel):
@@ -19,6 +46,8 @@ class _Input(BaseModel):
 
 class CreateRequest(_Input):
     """A new key."""
+
+    model_config = example(name="CI/CD Pipeline", scopes=["deployments:write"], expires_in_days=90)
 
     name: Name
     scopes: Annotated[list[Scope], Field(max_length=MAX_SCOPES)] | None = Field(
@@ -35,17 +64,23 @@ class CreateRequest(_Input):
 class RenameRequest(_Input):
     """Another name."""
 
+    model_config = example(name="CI/CD Pipeline")
+
     name: Name
 
 
 class RotateRequest(_Input):
     """How long the old key is accepted beside the new one."""
 
+    model_config = example(overlap_hours=24)
+
     overlap_hours: Annotated[int, Field(ge=0, le=MAX_OVERLAP_HOURS)] = 24
 
 
 class ApiKeyAnswer(BaseModel):
     """A key, without what it is used with."""
+
+    model_config = example(**_KEY)
 
     id: str
     name: str
@@ -62,5 +97,7 @@ class ApiKeyAnswer(BaseModel):
 
 class NewApiKeyAnswer(ApiKeyAnswer):
     """A new key. `key` is the only time that it is shown."""
+
+    model_config = example(**_KEY, key="sk_live_...")
 
     key: str = Field(examples=["sk_live_..."])

@@ -27,6 +27,7 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         name="audit",
         admin_tables=TABLES,
         router=make_router() if config.auth_enabled else None,
+        tags={"audit": "Who changed what and when, for admins of a workspace or of the service."},
         recorders=(trail.recorder,),
         event_recorders={SecurityEvent: SecurityRecorder(trail.recorder)},
         sinks={TOPIC: write_events},

@@ -27,7 +27,15 @@ PURGE = "purge"
 """The action of a row that is gone: what it was is all that is told."""
 
 Name = Annotated[str | None, Query(max_length=191)]
-Instant = Annotated[str | None, Query(max_length=40, description="A date, or an instant in UTC unless it says else.")]
+_INSTANTS = {"anyOf": [{"type": "string", "format": kind} for kind in ("date", "date-time")] + [{"type": "null"}]}
+Instant = Annotated[
+    str | None,
+    Query(
+        max_length=40,
+        description="A date, or an instant in UTC unless it says else.",
+        json_schema_extra=_INSTANTS,
+    ),
+]
 Limit = Annotated[int, Query(ge=1, le=MOST_SHOWN)]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
 FileFormat = Annotated[Format, Query(alias="format")]
@@ -35,6 +43,15 @@ AdminStore = Annotated[EntityStore, Depends(admin_db_connection)]
 
 _SEEN_IN_WORKSPACE = ("timestamp", *(name for name in WorkspaceEntry.model_fields if name != "timestamp"))
 _SEEN = (*_SEEN_IN_WORKSPACE, *(name for name in Entry.model_fields if name not in WorkspaceEntry.model_fields))
+_FILES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A file: CSV with the names of the fields on top, or one JSON object a line.",
+        "content": {
+            "text/csv": {"schema": {"type": "string"}},
+            "application/x-ndjson": {"schema": {"type": "string"}},
+        },
+    }
+}
 _MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/x-ndjson"}
 
 
@@ -97,7 +114,7 @@ async def get_count(db: AdminStore, filters: OfAll) -> CountAnswer:
     return CountAnswer(count=await count_audit_logs(db, app=_app(), **filters))
 
 
-@service_wide.get("/export", summary="Export audit entries", response_class=StreamingResponse)
+@service_wide.get("/export", summary="Export audit entries", response_class=StreamingResponse, responses=_FILES)
 async def get_export(db: AdminStore, filters: OfAll, file_format: FileFormat = "csv") -> StreamingResponse:
     """Everything that matches, the oldest first, as CSV or as one JSON object a line."""
     return await _export(db, filters, file_format, _SEEN)
@@ -119,7 +136,9 @@ async def get_workspace_count(db: AdminStore, filters: InWorkspace) -> CountAnsw
     return CountAnswer(count=await count_audit_logs(db, app=_app(), **filters))
 
 
-@in_workspace.get("/export", summary="Export the audit entries of a workspace", response_class=StreamingResponse)
+@in_workspace.get(
+    "/export", summary="Export the audit entries of a workspace", response_class=StreamingResponse, responses=_FILES
+)
 async def get_workspace_export(
     db: AdminStore, filters: InWorkspace, file_format: FileFormat = "csv"
 ) -> StreamingResponse:

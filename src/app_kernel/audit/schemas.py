@@ -4,9 +4,32 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app_kernel.core.model_docs import OTHER_ID, SOME_ID, SOME_INSTANT, TRACE_ID, example
+
+_ENTRY = {
+    "id": SOME_ID,
+    "action": "update",
+    "entity": "widgets",
+    "entity_id": OTHER_ID,
+    "version": 2,
+    "changes": {"color": ["blue", "red"]},
+    "meta": None,
+    "user_id": OTHER_ID,
+    "api_key_id": None,
+    "job_id": None,
+    "source": "request",
+    "request_id": SOME_ID,
+    "workspace_id": None,
+    "reason": None,
+    "timestamp": SOME_INSTANT,
+}
+_OF_SERVICE = {"app": "widget_service", "command": None, "trace_id": TRACE_ID, "address": "192.0.2.7"}
+
 
 class WorkspaceEntry(BaseModel):
     """One entry as the admins of its workspace see it."""
+
+    model_config = example(**_ENTRY)
 
     id: str
     action: str = Field(description="create, update, delete, restore, purge, or the name of an event.")
@@ -28,6 +51,8 @@ class WorkspaceEntry(BaseModel):
 class Entry(WorkspaceEntry):
     """One entry."""
 
+    model_config = example(**_ENTRY, **_OF_SERVICE)
+
     app: str
     command: str | None
     trace_id: str | None
@@ -37,6 +62,8 @@ class Entry(WorkspaceEntry):
 class EntryList(BaseModel):
     """Entries of the service, and how to go on."""
 
+    model_config = example(entries=[{**_ENTRY, **_OF_SERVICE}], next_cursor=None)
+
     entries: list[Entry]
     next_cursor: str | None = Field(description="`cursor` of the next page; null when there is none.")
 
@@ -44,11 +71,15 @@ class EntryList(BaseModel):
 class WorkspaceEntryList(BaseModel):
     """Entries of a workspace, and how to go on."""
 
+    model_config = example(entries=[_ENTRY], next_cursor=None)
+
     entries: list[WorkspaceEntry]
     next_cursor: str | None = Field(description="`cursor` of the next page; null when there is none.")
 
 
 class CountAnswer(BaseModel):
     """How many entries match."""
+
+    model_config = example(count=4521)
 
     count: int

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from starlette.types import Scope
 
 from app_kernel.auth.tokens import secret_bytes
+from app_kernel.core.access_docs import BEARER, CSRF_TOKEN, REFRESH_COOKIE, SESSION_COOKIE
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.errors import CrossSiteRequest
 from app_kernel.core.own_address import host_of, is_origin_of_host, origin_of, own_path
@@ -34,6 +35,34 @@ class SessionCookies:
         self.refresh = "__Secure-refresh" if self._secure else "refresh"
         self._keys = tuple(hmac.digest(secret_bytes(secret), b"app_kernel csrf", "sha256") for secret in secrets)
         self._origins = frozenset([*config.cors_origins, origin_of(public) or "*"]) - {"*"}
+
+    def security_schemes(self) -> dict[str, dict[str, str]]:
+        """What the OpenAPI document says of a session: of its access token, its cookies, and what comes with these."""
+        cookie = {"type": "apiKey", "in": "cookie"}
+        return {
+            BEARER: {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "An access token that one has already.",
+            },
+            SESSION_COOKIE: {
+                **cookie,
+                "name": self.session,
+                "description": "The access token of a session that was begun with `cookie`.",
+            },
+            REFRESH_COOKIE: {
+                **cookie,
+                "name": self.refresh,
+                "description": "The refresh token of such a session; it goes to /auth alone.",
+            },
+            CSRF_TOKEN: {
+                "type": "apiKey",
+                "in": "header",
+                "name": "X-CSRF-Token",
+                "description": "What GET /auth/csrf answers; a request that changes something by a cookie needs it.",
+            },
+        }
 
     def csrf_token(self, session_id: str) -> str:
         """What a page of this session sends in X-CSRF-Token."""

@@ -10,7 +10,7 @@ from app_kernel.core.context import current_context
 from app_kernel.core.current import current_kernel
 from app_kernel.core.deps import db_connection
 from app_kernel.core.errors import InvalidToken, NotAuthenticated
-from app_kernel.core.identity import UserIdentity, get_current_user
+from app_kernel.core.identity import OptionalUser, UserIdentity, get_current_user
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.problem_docs import problem
 
@@ -47,6 +47,9 @@ async def claims_if_any(request: Request, sessions: Sessions) -> AccessClaims | 
         raise InvalidToken(context.auth_error)
     return None if context.user is None else sessions.live.find_claims(request.scope)
 
+
+get_user_of_session = OptionalUser("user_of_session")
+"""Gives the signed-in user, or None where the route itself looks for the refresh cookie of a session."""
 
 Claims = Annotated[AccessClaims, Depends(claims_of_request)]
 MaybeClaims = Annotated[AccessClaims | None, Depends(claims_if_any)]

@@ -35,6 +35,11 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         name="auth",
         tables=TABLES,
         router=router,
+        tags={
+            "auth": "Signing up, in and out, and one's own account. Tokens keep a session, or for browsers cookies.",
+            "users": "All accounts, for admins.",
+        },
+        security_schemes=issuer.cookies.security_schemes(),
         authenticator=issuer.live.identify,
         tasks=TASKS,
         listeners={SecurityEvent: _hear_security_event},

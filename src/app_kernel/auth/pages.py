@@ -11,11 +11,11 @@ from functools import cache
 from importlib.resources import files
 
 from fastapi import APIRouter
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from app_kernel.core.policies import public
 
-router = APIRouter(prefix="/auth", include_in_schema=False)
+router = APIRouter(prefix="/auth", tags=["auth"], default_response_class=HTMLResponse)
 
 _VERIFY = {
     "PAGE": "verify-email",
@@ -35,17 +35,19 @@ _RESET = {
 }
 
 
-@router.api_route("/verify-email", methods=["GET", "HEAD"])
+@router.head("/verify-email", include_in_schema=False)
+@router.get("/verify-email", summary="The page that confirms an address")
 @public
 async def get_verify_page() -> Response:
-    """The page that confirms an address."""
+    """Where a mailed link leads to, unless `verify_email_url` is set: its script calls the route of the same path."""
     return _page("verify")
 
 
-@router.api_route("/reset-password", methods=["GET", "HEAD"])
+@router.head("/reset-password", include_in_schema=False)
+@router.get("/reset-password", summary="The page that sets a new password")
 @public
 async def get_reset_page() -> Response:
-    """The page that sets a new password."""
+    """Where a mailed link leads to, unless `reset_password_url` is set: its script calls the route of the same path."""
     return _page("reset")
 
 

@@ -20,6 +20,7 @@ from app_kernel.auth.deps import (
     Store,
     User,
     UserAgent,
+    get_user_of_session,
 )
 from app_kernel.auth.issuer import Issuer
 from app_kernel.auth.links import service_base
@@ -45,7 +46,6 @@ from app_kernel.auth.sign_in import change_password, login, prove_owner, require
 from app_kernel.auth.store import get_user_row
 from app_kernel.core.deps import forbid_storing
 from app_kernel.core.errors import AccountNotFound, InvalidToken, NotAuthenticated
-from app_kernel.core.identity import get_current_user_optional
 from app_kernel.core.policies import public
 from app_kernel.core.problem_docs import problem
 
@@ -166,7 +166,7 @@ async def post_refresh(request: Request, db: Store, sessions: Sessions, data: Re
 @router.get(
     "/csrf",
     summary="The CSRF token of a cookie session",
-    dependencies=[Depends(get_current_user_optional)],
+    dependencies=[Depends(get_user_of_session)],
     responses={401: UNAUTHENTICATED},
 )
 @public
@@ -185,7 +185,7 @@ async def get_csrf(request: Request, claims: MaybeClaims, db: Store, sessions: S
     "/logout",
     status_code=204,
     summary="Sign out here",
-    dependencies=[Depends(get_current_user_optional)],
+    dependencies=[Depends(get_user_of_session)],
     responses={401: UNAUTHENTICATED, 403: problem("The session is in a cookie, and X-CSRF-Token is missing or wrong.")},
 )
 @public

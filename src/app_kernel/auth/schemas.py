@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from app_kernel.auth.identifiers import MAX_IDENTIFIER
 from app_kernel.auth.passwords import MAX_BYTES
+from app_kernel.core.model_docs import LATER_INSTANT, SOME_ID, SOME_INSTANT, example, example_of_one
 
 
 def _check_text(value: str) -> str:
@@ -26,10 +27,32 @@ def _check_password(value: str) -> str:
     return value
 
 
-Identifier = Annotated[str, Field(min_length=1, max_length=MAX_IDENTIFIER), AfterValidator(_check_text)]
+Identifier = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_IDENTIFIER),
+    AfterValidator(_check_text),
+]
+Email = Annotated[Identifier, Field(json_schema_extra={"format": "email"})]
+Username = Annotated[
+    str,
+    Field(max_length=50, json_schema_extra={"pattern": "^[A-Za-z0-9._-]{3,50}$"}),
+    AfterValidator(_check_text),
+]
 Name = Annotated[str, Field(max_length=200), AfterValidator(_check_text)]
 Password = Annotated[str, Field(min_length=1, max_length=MAX_BYTES), AfterValidator(_check_password)]
+NewPassword = Annotated[Password, Field(json_schema_extra={"minLength": 8})]
 OpaqueToken = Annotated[str, Field(min_length=1, max_length=512)]
+
+_SOMEBODY = {
+    "id": SOME_ID,
+    "email": "ada@example.com",
+    "username": "ada",
+    "name": "Ada Lovelace",
+    "role": "user",
+    "is_active": True,
+    "email_verified": True,
+    "created_at": SOME_INSTANT,
+}
 
 
 class _Input(BaseModel):
@@ -45,15 +68,21 @@ UseCookie = Annotated[
 class RegisterRequest(_Input):
     """A new account."""
 
-    email: Identifier = Field(examples=["ada@example.com"])
-    password: Password = Field(examples=["correct horse battery staple"])
+    model_config = example(email="ada@example.com", password="correct horse battery staple", name="Ada Lovelace")
+
+    email: Email = Field(examples=["ada@example.com"])
+    password: NewPassword = Field(examples=["correct horse battery staple"])
     name: Name | None = None
-    username: Annotated[str, Field(max_length=50), AfterValidator(_check_text)] | None = None
+    username: Username | None = None
     cookie: UseCookie = False
 
 
 class LoginRequest(_Input):
     """Either email or username, and the password."""
+
+    model_config = example_of_one(
+        ("email", "username"), email="ada@example.com", password="correct horse battery staple"
+    )
 
     email: Identifier | None = None
     username: Identifier | None = None
@@ -75,17 +104,23 @@ class LoginRequest(_Input):
 class RefreshRequest(_Input):
     """The refresh token of the session; left out where it is in a cookie."""
 
+    model_config = example(refresh_token="rt_...")
+
     refresh_token: OpaqueToken | None = None
 
 
 class EmailRequest(_Input):
     """The address of an account."""
 
+    model_config = example(email="ada@example.com")
+
     email: Identifier = Field(examples=["ada@example.com"])
 
 
 class ConfirmEmailRequest(_Input):
     """The token of a mailed link, and the account's password where the caller is not signed in to it."""
+
+    model_config = example(token="ev_...", password="correct horse battery staple")
 
     token: OpaqueToken
     password: Password | None = None
@@ -94,19 +129,25 @@ class ConfirmEmailRequest(_Input):
 class ResetPasswordRequest(_Input):
     """The token of a mailed link, and the password to come."""
 
+    model_config = example(token="pr_...", new_password="river stone under another moon")
+
     token: OpaqueToken
-    new_password: Password
+    new_password: NewPassword
 
 
 class ChangeEmailRequest(_Input):
     """The address to come, and the password of now; an account without a password needs a fresh sign-in."""
 
-    new_email: Identifier = Field(examples=["ada@example.org"])
+    model_config = example(new_email="ada@example.org", password="correct horse battery staple")
+
+    new_email: Email = Field(examples=["ada@example.org"])
     password: Password | None = None
 
 
 class DeleteAccountRequest(_Input):
     """The password of now; an account without a password needs a fresh sign-in."""
+
+    model_config = example(password="correct horse battery staple")
 
     password: Password | None = None
 
@@ -114,12 +155,18 @@ class DeleteAccountRequest(_Input):
 class ChangeUserRequest(_Input):
     """What an admin changes of an account."""
 
-    role: Annotated[str, Field(max_length=50)] | None = None
+    model_config = example(role="admin", is_active=True)
+
+    role: (
+        Annotated[str, Field(max_length=50, json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]{0,49}$"})] | None
+    ) = None
     is_active: bool | None = None
 
 
 class OAuthPassword(_Input):
     """The form of the resource owner password grant (RFC 6749, 4.3.2)."""
+
+    model_config = example(grant_type="password", username="ada@example.com", password="correct horse battery staple")
 
     grant_type: Annotated[str, Field(max_length=50)] = "password"
     username: Identifier
@@ -129,19 +176,27 @@ class OAuthPassword(_Input):
 class ChangePasswordRequest(_Input):
     """The password of now, and the one to come."""
 
+    model_config = example(
+        current_password="correct horse battery staple", new_password="river stone under another moon"
+    )
+
     current_password: Password
-    new_password: Password
+    new_password: NewPassword
 
 
 class ProfileRequest(_Input):
     """What is given changes; null clears it."""
 
+    model_config = example(name="Ada Lovelace", username="ada")
+
     name: Name | None = None
-    username: Annotated[str, Field(max_length=50), AfterValidator(_check_text)] | None = None
+    username: Username | None = None
 
 
 class UserAnswer(BaseModel):
     """An account."""
+
+    model_config = example(**_SOMEBODY)
 
     id: str
     email: str
@@ -156,6 +211,10 @@ class UserAnswer(BaseModel):
 class TokenAnswer(BaseModel):
     """A session's tokens (RFC 6749, 5.1)."""
 
+    model_config = example(
+        access_token="eyJ...", refresh_token="rt_...", token_type="bearer", expires_in=86400, user=_SOMEBODY
+    )
+
     access_token: str
     refresh_token: str
     token_type: str = "bearer"  # noqa: S105 - the type's name, not a token
@@ -166,6 +225,8 @@ class TokenAnswer(BaseModel):
 class CookieAnswer(BaseModel):
     """A session whose tokens are in cookies."""
 
+    model_config = example(token_type="cookie", csrf_token="5f2b...", expires_in=86400, user=_SOMEBODY)
+
     token_type: str = "cookie"  # noqa: S105 - the type's name, not a token
     csrf_token: str = Field(description="To be sent as X-CSRF-Token with every request that changes something.")
     expires_in: int = Field(description="Seconds after which POST /auth/refresh is due.")
@@ -175,11 +236,15 @@ class CookieAnswer(BaseModel):
 class MailSent(BaseModel):
     """What is the same whether or not there is such an account."""
 
+    model_config = example(detail="If this can be done for the address, a mail is on its way to it.")
+
     detail: str = "If this can be done for the address, a mail is on its way to it."
 
 
 class ConfirmedAnswer(BaseModel):
     """An account whose address is confirmed."""
+
+    model_config = example(user=_SOMEBODY, choose_password_token=None)
 
     user: UserAnswer
     choose_password_token: str | None = Field(
@@ -192,11 +257,23 @@ class ConfirmedAnswer(BaseModel):
 class CsrfAnswer(BaseModel):
     """What a page sends in X-CSRF-Token."""
 
+    model_config = example(csrf_token="5f2b...")
+
     csrf_token: str
 
 
 class SessionAnswer(BaseModel):
     """A session of the caller's."""
+
+    model_config = example(
+        id=SOME_ID,
+        created_at=SOME_INSTANT,
+        last_used_at=SOME_INSTANT,
+        expires_at=LATER_INSTANT,
+        address="192.0.2.7",
+        user_agent="curl/8.5",
+        current=True,
+    )
 
     id: str
     created_at: datetime
@@ -209,6 +286,8 @@ class SessionAnswer(BaseModel):
 
 class OAuthError(BaseModel):
     """An error of the token endpoint (RFC 6749, 5.2)."""
+
+    model_config = example(error="invalid_grant", error_description="Wrong email, username or password.")
 
     error: str
     error_description: str

@@ -53,6 +53,10 @@ class Feature:
     router: APIRouter | None = None
     unprefixed: bool = False
     """Whether the router stays at the root when the service has an `api_prefix`."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What the tags of its routes stand for, for the OpenAPI document."""
+    security_schemes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Security schemes of the OpenAPI document by name, beside those of dependencies."""
     middleware: tuple[Middleware, ...] = ()
     around_routes: tuple[Middleware, ...] = ()
     """Layers directly around the routes, inside all middleware: they run in the task of the handler."""

@@ -1,7 +1,8 @@
 """Who is calling: the user identity and the dependencies that require one.
 
 The dependencies are instances of FastAPI's SecurityBase: the OpenAPI document shows the scheme, the Authorize
-button of /docs works, and a route pays for one dependency instead of two.
+button of /docs works, and a route pays for one dependency instead of two. Their `scheme_name` is a key of
+`core.access_docs.ACCESS`, which says what else the document tells of a route that depends on them.
 """
 
 from collections.abc import Callable
@@ -42,7 +43,7 @@ class CurrentUser(SecurityBase):
             flows=OAuthFlows(password=OAuthFlowPassword(tokenUrl=TOKEN_PATH, scopes={})),
             description="An access token of POST /auth/login or /auth/token.",
         )
-        self.scheme_name = "user"
+        self.scheme_name = "user" if check is None else "user_with_role"
         self._check = check
         self._refusal = refusal
         self.roles: tuple[str, ...] = ()
@@ -65,6 +66,10 @@ class CurrentUser(SecurityBase):
 
 class OptionalUser(CurrentUser):
     """A dependency that gives the signed-in user, or None for everybody else."""
+
+    def __init__(self, scheme_name: str = "user_if_any") -> None:
+        super().__init__()
+        self.scheme_name = scheme_name
 
     async def __call__(self, request: HTTPConnection) -> UserIdentity | None:  # type: ignore[override]  # None is the point
         """The user whose access token came with the request, or None when none came or it was not accepted.
@@ -109,5 +114,8 @@ def require_role(*roles: str) -> CurrentUser:
 
 
 get_current_user = CurrentUser()
+"""A dependency that gives the signed-in user, and answers 401 to everybody else."""
 get_current_user_optional = OptionalUser()
+"""A dependency that gives the signed-in user, or None for everybody else."""
 require_admin = require_role("admin")
+"""A dependency that gives the user if they are an admin of the service, and answers 403 to others."""

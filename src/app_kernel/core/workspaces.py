@@ -35,6 +35,7 @@ class WorkspaceMember(CurrentUser):
 
     def __init__(self, role: str = ROLES[0]) -> None:
         super().__init__()
+        self.scheme_name = "workspace_member" if role == ROLES[0] else "workspace_role"
         self.role = role
         """The least role that is let in."""
 

@@ -25,7 +25,14 @@ class _Copy(FlagCopy):
 def create_feature(config: ServiceConfig) -> Feature | None:
     """Feature flags and the routes under /flags."""
     # Its lifespan, not its work: a worker process evaluates flags too.
-    return Feature(name="flags", tables=TABLES, router=router, provides={FlagCopy: _Copy}, lifespan=_evaluated)
+    return Feature(
+        name="flags",
+        tables=TABLES,
+        router=router,
+        tags={"flags": "Feature flags: everybody asks, admins change them."},
+        provides={FlagCopy: _Copy},
+        lifespan=_evaluated,
+    )
 
 
 @asynccontextmanager

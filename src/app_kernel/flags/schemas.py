@@ -5,10 +5,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app_kernel.core.model_docs import OTHER_ID, SOME_ID, SOME_INSTANT, example
 from app_kernel.flags.values import MAX_DESCRIPTION, MAX_ID, MAX_LISTED
 
-Percent = Annotated[float, Field(ge=0, le=100, examples=[10])]
-Ids = Annotated[list[Annotated[str, Field(min_length=1, max_length=MAX_ID)]], Field(max_length=MAX_LISTED)]
+Percent = Annotated[float, Field(ge=0, le=100, examples=[10], json_schema_extra={"multipleOf": 0.01})]
+Ids = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=MAX_ID)]],
+    Field(max_length=MAX_LISTED),
+]
 Description = Annotated[str, Field(max_length=MAX_DESCRIPTION)]
 
 
@@ -24,6 +28,8 @@ class _Input(BaseModel):
 class PutFlagRequest(_Input):
     """A whole flag: what is left out gets its default, also where the flag had something else."""
 
+    model_config = example(enabled=True, rollout_percent=10, users=[SOME_ID], description="The dashboard of 2026")
+
     enabled: bool
     rollout_percent: Percent | None = Field(
         default=None, description="In steps of 0.01. Left out: 100 without lists, 0 with lists."
@@ -36,6 +42,8 @@ class PutFlagRequest(_Input):
 class PatchFlagRequest(_Input):
     """What changes of a flag; the rest stays. A list takes the place of the one before."""
 
+    model_config = example(rollout_percent=50)
+
     # No part can be null: each is either given or left out.
     enabled: bool = Field(default=False, description="Left out: stays.")
     rollout_percent: Percent = Field(default=0, description="In steps of 0.01. Left out: stays.")
@@ -46,6 +54,20 @@ class PatchFlagRequest(_Input):
 
 class FlagAnswer(BaseModel):
     """A flag."""
+
+    model_config = example(
+        name="new_dashboard",
+        enabled=True,
+        rollout_percent=10,
+        workspaces=[],
+        users=[SOME_ID],
+        description="The dashboard of 2026",
+        created_at=SOME_INSTANT,
+        updated_at=SOME_INSTANT,
+        created_by=OTHER_ID,
+        updated_by=OTHER_ID,
+        last_evaluated_at=None,
+    )
 
     name: str
     enabled: bool
@@ -63,7 +85,10 @@ class FlagAnswer(BaseModel):
 class ExplanationAnswer(BaseModel):
     """Why a flag is on or off for somebody."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = {
+        **ConfigDict(from_attributes=True),
+        **example(name="new_dashboard", enabled=True, reason="rollout", percent=10, bucket=4.2, bucketed_by="user"),
+    }
 
     name: str
     enabled: bool
@@ -78,6 +103,10 @@ class ExplanationAnswer(BaseModel):
 
 class FlagChangeAnswer(BaseModel):
     """One change of a flag."""
+
+    model_config = example(
+        version=2, action="update", at=SOME_INSTANT, actor=OTHER_ID, changes={"rollout_percent": [10, 50]}
+    )
 
     version: int
     action: str = Field(description="create, update, or purge: it was deleted.")

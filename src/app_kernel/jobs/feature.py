@@ -22,6 +22,7 @@ def create_feature(config: ServiceConfig) -> Feature:
     return Feature(
         name="jobs",
         router=router if config.auth_enabled else None,
+        tags={"jobs": "Background jobs: one's own, or for admins everybody's."},
         provides={JobQueue: ServiceJobs},
         sinks={JOB_TOPIC: _receive} if config.redis_url is not None else {},
         health={"jobs": _check},

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from app_kernel.core.errors import JobNotFound
 from app_kernel.core.identity import UserIdentity, get_current_user
 from app_kernel.core.jobs import JobView, Status
+from app_kernel.core.problem_docs import problem
 from app_kernel.jobs.client import LONGEST_KEPT_ID, JobClient, get_job_client
 from app_kernel.jobs.records import raised
 from app_kernel.jobs.schemas import JobAnswer, JobListAnswer, WholeJobAnswer
@@ -25,14 +26,10 @@ async def job_client() -> JobClient:
 Jobs = Annotated[JobClient, Depends(job_client)]
 
 
-def _problem(description: str) -> dict[str, Any]:
-    return {"description": description}
-
-
-_UNAUTHENTICATED = _problem("No access token, or one that is invalid, expired or revoked.")
-_UNKNOWN = _problem("There is no such job, or it is somebody else's.")
-_CONFLICT = _problem("The job's state does not allow it; detail says why.")
-_RESPONSES: dict[int | str, dict[str, Any]] = {401: _UNAUTHENTICATED, 503: _problem("The queue does not answer now.")}
+_UNAUTHENTICATED = problem("No access token, or one that is invalid, expired or revoked.")
+_UNKNOWN = problem("There is no such job, or it is somebody else's.")
+_CONFLICT = problem("The job's state does not allow it; detail says why.")
+_RESPONSES: dict[int | str, dict[str, Any]] = {401: _UNAUTHENTICATED, 503: problem("The queue does not answer now.")}
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=_RESPONSES)
 

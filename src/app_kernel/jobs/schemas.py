@@ -5,10 +5,33 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from app_kernel.core.jobs import Status
+from app_kernel.core.model_docs import OTHER_ID, SOME_ID, SOME_INSTANT, example
+
+_JOB = {
+    "id": SOME_ID,
+    "task_name": "send_email",
+    "queue_name": "default",
+    "status": "completed",
+    "priority": 0,
+    "attempt": 1,
+    "max_attempts": 5,
+    "user_id": OTHER_ID,
+    "workspace_id": None,
+    "enqueued_at": SOME_INSTANT,
+    "run_at": SOME_INSTANT,
+    "started_at": SOME_INSTANT,
+    "finished_at": SOME_INSTANT,
+    "progress": 1,
+    "progress_text": None,
+    "cancelling": False,
+    "error": None,
+}
 
 
 class JobAnswer(BaseModel):
     """A job as it stands."""
+
+    model_config = example(**_JOB)
 
     id: str
     task_name: str
@@ -34,6 +57,8 @@ class JobAnswer(BaseModel):
 class WholeJobAnswer(JobAnswer):
     """A job with what it carries and what came of it."""
 
+    model_config = example(**_JOB, payload={"to": "ada@example.com"}, metadata={}, result={"sent": True})
+
     payload: Any
     metadata: dict[str, Any]
     result: Any
@@ -41,6 +66,8 @@ class WholeJobAnswer(JobAnswer):
 
 class JobListAnswer(BaseModel):
     """A page of jobs, the latest enqueued first."""
+
+    model_config = example(jobs=[_JOB], next_before=None)
 
     jobs: list[JobAnswer]
     next_before: str | None = Field(description="`before` of the next page; null on the last one.")

@@ -24,6 +24,7 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         tables=TABLES,
         admin_tables=ADMIN_TABLES,
         router=make_router() if config.auth_enabled else None,
+        tags={"usage": "What was used, by metric and period."},
         listeners={RequestFinished: requests.count},
         sinks={TOPIC: write_usage},
         tasks={PRUNE: PRUNING},

@@ -26,9 +26,16 @@ from app_kernel.metering.usage import (
 
 AdminDb = Annotated[EntityStore, Depends(admin_db_connection)]
 Period = Annotated[
-    str | None, Query(max_length=10, description="`2025`, `2025-01` or `2025-01-15`; left out: this month.")
+    str | None,
+    Query(
+        max_length=10,
+        description="`2025`, `2025-01` or `2025-01-15`; left out: this month.",
+        json_schema_extra={"pattern": "^[1-9][0-9]{3}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?$"},
+    ),
 ]
-Metric = Annotated[str, Query(max_length=63, examples=["tokens"])]
+Metric = Annotated[
+    str, Query(max_length=63, examples=["tokens"], json_schema_extra={"pattern": "^[a-z][a-z0-9_.]{0,62}$"})
+]
 Limit = Annotated[int, Query(ge=1, le=MOST_ENDPOINTS)]
 Id = Annotated[str | None, Query(min_length=1, max_length=LONGEST)]
 

@@ -4,11 +4,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from app_kernel.core.model_docs import example
+
 Period = Annotated[str, Field(description="A year, a month or a day of UTC.", examples=["2025-01"])]
 
 
 class UsageAnswer(BaseModel):
     """What was used in a period."""
+
+    model_config = example(period="2026-01", usage={"requests": 4521, "tokens": 125000})
 
     period: Period
     usage: dict[str, int] = Field(description="By metric.", examples=[{"requests": 4521, "tokens": 125000}])
@@ -31,6 +35,10 @@ class DayUsage(BaseModel):
 class EndpointsAnswer(BaseModel):
     """What was used of one metric at each endpoint, the most first."""
 
+    model_config = example(
+        period="2026-01", metric="requests", endpoints=[{"endpoint": "GET /widgets/{id}", "amount": 4521}]
+    )
+
     period: Period
     metric: str
     endpoints: list[EndpointUsage]
@@ -38,6 +46,8 @@ class EndpointsAnswer(BaseModel):
 
 class DaysAnswer(BaseModel):
     """What was used of one metric on each day that has any."""
+
+    model_config = example(period="2026-01", metric="requests", days=[{"day": "2026-01-31", "amount": 4521}])
 
     period: Period
     metric: str

@@ -8,6 +8,7 @@ from app_kernel.core.current import current_kernel
 from app_kernel.core.deps import db_connection, forbid_storing
 from app_kernel.core.errors import SignInRefused
 from app_kernel.core.identity import UserIdentity, get_current_user
+from app_kernel.core.model_docs import SOME_ID
 from app_kernel.core.policies import public
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.problem_docs import problem
@@ -25,13 +26,28 @@ Store = Annotated[EntityStore, Depends(db_connection)]
 SignIns = Annotated[OAuth, Depends(oauth_of_service)]
 User = Annotated[UserIdentity, Depends(get_current_user)]
 Name = Annotated[str, Path(description="The provider's name in `oauth_providers`.")]
-Text = Annotated[str | None, Query(max_length=4096)]
+Code = Annotated[str | None, Query(max_length=4096)]
+Text = Annotated[str | None, Query(max_length=1000)]
 
 _REFUSED = problem("The sign-in could not be completed; start it again.")
 _UNAUTHENTICATED = problem("No access token, or one that is invalid, expired or revoked.")
 _UNKNOWN = problem("There is no such provider.")
 _AWAY = problem("The provider does not answer as it should.")
-_JSON_ANSWER = {"description": "As POST /auth/login answers.", "content": {"application/json": {}}}
+_JSON_ANSWER = {
+    "description": "As POST /auth/login answers.",
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "required": ["token_type", "expires_in", "user"]},
+            "example": {
+                "access_token": "eyJ...",
+                "refresh_token": "rt_...",
+                "token_type": "bearer",
+                "expires_in": 86400,
+                "user": {"id": SOME_ID, "email": "ada@example.com", "role": "user"},
+            },
+        }
+    },
+}
 
 router = APIRouter(prefix="/auth/oauth", tags=["oauth"], dependencies=[Depends(forbid_storing)])
 
@@ -74,8 +90,17 @@ async def get_start(
     redirect_to: Annotated[
         str | None, Query(max_length=2000, description="One of `oauth_redirect_urls`; the first if unset.")
     ] = None,
-    code_challenge: Annotated[str | None, Query(max_length=200, description="Of a page's own verifier, S256.")] = None,
-    code_challenge_method: Annotated[str, Query(max_length=20, description="S256 only.")] = "S256",
+    code_challenge: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            description="Of a page's own verifier, S256.",
+            json_schema_extra={"pattern": "^[A-Za-z0-9_-]{43}$"},
+        ),
+    ] = None,
+    code_challenge_method: Annotated[
+        str, Query(max_length=20, description="S256 only.", json_schema_extra={"const": "S256"})
+    ] = "S256",
 ) -> Response:
     """Sends the browser to the provider; open it as a page, not with a script."""
     if code_challenge_method != "S256":
@@ -103,7 +128,7 @@ async def get_callback(
     request: Request,
     db: Store,
     sign_ins: SignIns,
-    code: Text = None,
+    code: Code = None,
     state: Text = None,
     iss: Text = None,
     error: Text = None,

@@ -23,6 +23,7 @@ def make_feature(config: ServiceConfig) -> Feature:
         name="oauth",
         tables=TABLES,
         router=router,
+        tags={"oauth": "Signing in with an account elsewhere, and linking one."},
         listeners={
             UserDeleted: _forget_user,
             OwnershipProven: _forget_early_links,

@@ -46,6 +46,7 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         name=NAME,
         tables=TABLES,
         router=router,
+        tags={"workspaces": "Workspaces, their members, and invites into them."},
         listeners=listeners,
         provides={Memberships: LiveMemberships, WorkspaceStates: LiveMemberships},
         requires=(Accounts,),

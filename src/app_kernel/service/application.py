@@ -11,14 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app_kernel.core.errors import KernelError
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.policies import public
-from app_kernel.problems import HANDLERS, MEDIA_TYPE, SCHEMA, answer_problem
-
-PROBLEM_CONTENT: dict[str, Any] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/KernelProblem"}}}
-PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "A problem (RFC 9457)", "content": PROBLEM_CONTENT}
-}
-"""For the kernel's own routers: `include_router(responses=)`."""
-
+from app_kernel.problems import HANDLERS, answer_problem
+from app_kernel.service.document import complete_document
 
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
 
@@ -55,18 +49,11 @@ class KernelApp(FastAPI):
         return QuietLifespan(app)
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, with problem+json where FastAPI documents its own error bodies."""
+        """The OpenAPI document, with what FastAPI's own lacks: errors as they are, who may call, workspaces, tags."""
         document = super().openapi()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
         if document is not self._described:
             self._described = document
-            schemas["KernelProblem"] = SCHEMA
-            _prefix_token_url(document, self.state.api_prefix)
-            for path in document.get("paths", {}).values():
-                for operation in path.values():
-                    _describe_errors(operation)
-            schemas.pop("HTTPValidationError", None)
-            schemas.pop("ValidationError", None)
+            complete_document(document, self.state.kernel.features, self.state.api_prefix)
         return document
 
 
@@ -80,20 +67,6 @@ def answer_in_mounted_apps(routes: Iterable[BaseRoute]) -> None:
         if isinstance(route, Mount) and isinstance(app, Starlette):
             app.exception_handlers.setdefault(KernelError, answer_problem)
             answer_in_mounted_apps(app.routes)
-
-
-def _prefix_token_url(document: dict[str, Any], api_prefix: str) -> None:
-    """The Authorize button of /docs asks where the routes are, which only the whole application knows."""
-    for scheme in document["components"].get("securitySchemes", {}).values():
-        flow = scheme.get("flows", {}).get("password")
-        if flow is not None and not flow["tokenUrl"].startswith("/"):
-            flow["tokenUrl"] = f"{api_prefix}/{flow['tokenUrl']}".lstrip("/")
-
-
-def _describe_errors(operation: Any) -> None:
-    responses = operation.get("responses", {}) if isinstance(operation, dict) else {}
-    if "HTTPValidationError" in str(responses.get("422", "")):
-        responses["422"] = {"description": "The request does not validate", "content": PROBLEM_CONTENT}
 
 
 class QuietLifespan:

@@ -22,7 +22,9 @@ from app_kernel.jobs import APP_FEATURE, NEEDS_REDIS, collect_tasks
 from app_kernel.logs import configure_logging
 from app_kernel.redis_wire import create_redis
 from app_kernel.service.address_check import find_admin_problems, find_database_problems, labelled
-from app_kernel.service.application import PROBLEM_RESPONSES, KernelApp
+from app_kernel.service.application import KernelApp
+from app_kernel.service.document import operation_ids
+from app_kernel.service.feature_routes import answer_no_early
 from app_kernel.service.lifespan import Hook, Hooks, Lifespan
 from app_kernel.service.plain_answers import answer_plainly
 from app_kernel.service.preflight import complete, find_problems, settle_name, warn_of_no_mail, warn_of_weak_secret
@@ -83,14 +85,14 @@ def create_service(  # noqa: PLR0913 - one keyword for each thing that an applic
         **({} if settled.docs_enabled else {"openapi_url": None}),
     )
     app.state.api_prefix = api_prefix
-    for router in routers:
-        if not isinstance(router, FeatureRouter):
-            answer_plainly(router)
-            app.include_router(router, prefix=api_prefix)
+    for router in (each for each in routers if not isinstance(each, FeatureRouter)):
+        answer_plainly(router)
+        app.include_router(router, prefix=api_prefix)
     for feature in chosen:
         if feature.router is not None:
             prefix = "" if feature.unprefixed else api_prefix
-            app.include_router(feature.router, prefix=prefix, responses=PROBLEM_RESPONSES)
+            answer_no_early(feature.router)
+            app.include_router(feature.router, prefix=prefix, generate_unique_id_function=operation_ids(prefix))
     return app
 
 

@@ -18,6 +18,7 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         name="stats",
         admin_tables=TABLES,
         router=router if config.auth_enabled else None,
+        tags={"stats": "How many requests each route had and how long they took, for admins."},
         listeners={RequestFinished: recording.count},
         sinks={TOPIC: receive},
         provides={Recording: lambda _: recording},

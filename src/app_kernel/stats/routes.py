@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from app_kernel.core.current import current_kernel
 from app_kernel.core.deps import forbid_storing
 from app_kernel.core.identity import require_admin
+from app_kernel.core.iso_instants import ISO_ONLY
 from app_kernel.core.problem_docs import problem
 from app_kernel.stats.reading import MAX_LIMIT, Sort, get_request_stats
 from app_kernel.stats.schemas import RouteStats
@@ -24,8 +25,8 @@ router = APIRouter(
 
 @router.get("", summary="Show request figures by route", responses={503: problem("The admin database is away.")})
 async def get_stats(
-    since: Annotated[datetime | None, Query(description="A day ago if it is left out.")] = None,
-    until: datetime | None = None,
+    since: Annotated[datetime | None, ISO_ONLY, Query(description="A day ago if it is left out.")] = None,
+    until: Annotated[datetime | None, ISO_ONLY] = None,
     route: Annotated[str | None, Query(max_length=LONGEST_ROUTE, description="One route template alone.")] = None,
     method: Annotated[str | None, Query(max_length=20)] = None,
     sort: Sort = "p95",

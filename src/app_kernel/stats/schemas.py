@@ -2,9 +2,28 @@
 
 from pydantic import BaseModel, Field
 
+from app_kernel.core.model_docs import SOME_ID, SOME_INSTANT, TRACE_ID, example
+
 
 class RouteStats(BaseModel):
     """The requests of one method and route template."""
+
+    model_config = example(
+        method="GET",
+        route="/widgets/{id}",
+        count=4521,
+        errors=2,
+        client_errors=17,
+        error_rate=0.0004,
+        mean_ms=3.4,
+        p50_ms=2.9,
+        p95_ms=8.1,
+        p99_ms=21.5,
+        slowest_ms=310.2,
+        slowest_request_id=SOME_ID,
+        slowest_trace_id=TRACE_ID,
+        slowest_at=SOME_INSTANT,
+    )
 
     method: str
     route: str = Field(description="The route's template; `(unmatched)` of requests that no route matched.")

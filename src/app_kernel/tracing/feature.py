@@ -37,6 +37,7 @@ def create_feature(config: ServiceConfig) -> Feature:
         name="tracing",
         admin_tables=TABLES,
         router=router if config.auth_enabled else None,
+        tags={"traces": "Requests and jobs that were slow or failed, for admins."},
         middleware=(layer,),
         listeners={RequestFinished: noting.note_request, JobFinished: noting.note_job},
         sinks={TOPIC: TraceSink().receive},

@@ -10,6 +10,7 @@ from app_kernel.core.current import current_kernel
 from app_kernel.core.deps import admin_db_connection, forbid_storing
 from app_kernel.core.errors import TraceNotFound
 from app_kernel.core.identity import require_admin
+from app_kernel.core.iso_instants import ISO_ONLY
 from app_kernel.core.ports import EntityStore
 from app_kernel.core.problem_docs import problem
 from app_kernel.tracing import store
@@ -36,7 +37,7 @@ router = APIRouter(
 @router.get("", summary="List what was slow or failed")
 async def get_traces(
     db: AdminStore,
-    since: AwareDatetime | None = None,
+    since: Annotated[AwareDatetime | None, ISO_ONLY] = None,
     min_ms: Annotated[float | None, Query(ge=0)] = None,
     failed: bool | None = None,
     name: Annotated[str | None, Query(max_length=500, examples=["GET /widgets/{id}"])] = None,

@@ -28,6 +28,7 @@ def create_feature(config: ServiceConfig) -> Feature | None:
         name="webhooks",
         tables=TABLES,
         router=make_router() if config.auth_enabled else None,
+        tags={"webhooks": "Events that are sent to the addresses of others, for a workspace or for the whole service."},
         recorders=(make_recorder(entities),) if entities else (),
         sinks={TOPIC: receive},
         tasks={DELIVER: courier.task, TIDY: tidy_task(QUEUE)},
