@@ -192,6 +192,7 @@ def become(line: Mapping[str, Any], streams: Sequence[int]) -> None:
     os.chdir(line["cwd"])
     os.environ.clear()
     os.environ.update(line["environment"])
+    sys.dont_write_bytecode = bool(line["environment"].get("PYTHONDONTWRITEBYTECODE"))
     time.tzset()
     sys.stdout, sys.stderr = (
         io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8", errors, write_through=True)

@@ -27,7 +27,8 @@ SignIns = Annotated[OAuth, Depends(oauth_of_service)]
 User = Annotated[UserIdentity, Depends(get_current_user)]
 Name = Annotated[str, Path(description="The provider's name in `oauth_providers`.")]
 Code = Annotated[str | None, Query(max_length=4096)]
-Text = Annotated[str | None, Query(max_length=1000)]
+# Told shorter than what is read and refused, so that all of them together fit into a query.
+Text = Annotated[str | None, Query(max_length=4096, json_schema_extra={"maxLength": 1000})]
 
 _REFUSED = problem("The sign-in could not be completed; start it again.")
 _UNAUTHENTICATED = problem("No access token, or one that is invalid, expired or revoked.")
