@@ -20,7 +20,7 @@ from tests.faults.soak_reconcile import Place, reconcile, settled
 
 WEBS, WORKERS, ADMIN_WORKERS = 3, 2, 1
 ROUNDS = figure(short=1, long=10)
-DRAIN_SECONDS = figure(short=4.0, long=5.0)
+DRAIN_SECONDS = figure(short=8.0, long=5.0)
 """Several times the interval between two probes of the balancer, a second: on a busy machine a probe takes long."""
 LANES, PACE = 8, 0.12
 """Some 60 requests a second."""
