@@ -35,6 +35,7 @@ BEYOND_THE_SCHEMA: dict[str, tuple[str, str]] = {
     ),
     "a cursor is one that a page ended with, and an instant is not before the year 1": ("422", r".*/audit-logs(/.*)?"),
     "a day such as February the 30th": ("422", r".*/usage(/.*)?"),
+    "a NUL in a text, which databases do not store": ("422", r"/widgets"),
 }
 """Why a request that the schema allows may be refused all the same: the status, and the paths."""
 
