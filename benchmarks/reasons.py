@@ -79,8 +79,8 @@ REASONS: tuple[Reason, ...] = (
         group="P4",
         figures=("get",),
         text="""A call checks with its answer that the schema has not moved on, and makes a dict of the row. With one
-        caller the kernel is ahead of the raw driver with a pool of as many connections; with 32 the process is short
-        of processor time, and these microseconds decide.""",
+        caller the kernel is ahead of the raw driver with a pool of as many connections. With 32 a get takes it 86 us of
+        processor time on MariaDB and the raw driver 56; where these 30 us go was not profiled.""",
     ),
     Reason(
         group="P5",
