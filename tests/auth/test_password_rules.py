@@ -3,6 +3,7 @@ import pytest
 from app_kernel import ServiceConfig
 from app_kernel.auth.accounts import new_account
 from app_kernel.auth.password_rules import check_password_length, common_passwords, find_weakness
+from app_kernel.auth.schemas import RegisterRequest
 from app_kernel.core.errors import WeakPassword
 
 CONTEXT = ["widget_service", "ada.lovelace", "ada"]
@@ -109,3 +110,12 @@ def test_in_production_no_rule_but_length_and_likelihood_counts(password, accept
     else:
         with pytest.raises(WeakPassword, match="name of the service or of the account"):
             new_account(PRODUCTION, "ada.lovelace@example.com", password, **names)
+
+
+def test_the_document_excludes_no_password_that_is_long_enough_in_bytes():
+    shown = RegisterRequest.model_json_schema()["properties"]["password"]
+    shortest = "\U0001f3b9\U0001f33b"
+    check_password_length(shortest, 8)
+    assert (len(shortest), shown["format"]) == (shown["minLength"], "password")
+    with pytest.raises(WeakPassword):
+        check_password_length(shortest[:-1], 8)

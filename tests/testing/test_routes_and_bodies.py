@@ -101,6 +101,7 @@ class Body(BaseModel):
     board_ids: list[str]
     maybe: str | None = None
     code: Annotated[str, Field(pattern="^[a-z]{3}$")]
+    password: Annotated[str, Field(json_schema_extra={"minLength": 2, "format": "password"})]
 
 
 def test_a_body_after_a_model_is_one_that_the_model_takes():
@@ -111,6 +112,7 @@ def test_a_body_after_a_model_is_one_that_the_model_takes():
         body = Body.model_validate(made)
         assert body.name.startswith("marker")
         assert (body.board_ids, body.inner[0].owner_id, body.count) == (["b1"], "o1", 3)
+        assert len(body.password) >= 8
     assert set(full) - set(least) == {"extra", "maybe"}
     assert full["name"] != least["name"]
     assert free_places(full, schema) == ["extra"]

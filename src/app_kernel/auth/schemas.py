@@ -40,7 +40,14 @@ Username = Annotated[
 ]
 Name = Annotated[str, Field(max_length=200), AfterValidator(_check_text)]
 Password = Annotated[str, Field(min_length=1, max_length=MAX_BYTES), AfterValidator(_check_password)]
-NewPassword = Annotated[Password, Field(json_schema_extra={"minLength": 8})]
+NewPassword = Annotated[
+    Password,
+    # A character has at most four bytes, and a schema counts characters: two may be enough, one never is.
+    Field(
+        description="At least 8 bytes of UTF-8, or as many as `password_min_length` says; none of the common ones.",
+        json_schema_extra={"minLength": 2, "format": "password"},
+    ),
+]
 OpaqueToken = Annotated[str, Field(min_length=1, max_length=512)]
 
 _SOMEBODY = {

@@ -20,6 +20,8 @@ _FORMATS = {
     "ipv6": "2001:db8::1",
     "binary": "x",
 }
+_PASSWORD = 24
+"""Characters of a password that is made up: rules may ask for more than a schema can say."""
 _SAMPLES = ("abc", "a-b", "A1", "1", "12345", "a.b", "abc_def", "2026-01", "00:00", "#aabbcc", "+41441234567", "en")
 """Tried in turn where a text has to match a pattern."""
 UNKNOWN_ID = "0190a000-0000-7000-8000-00000000dead"
@@ -115,7 +117,8 @@ class Filler:
         pattern = schema.get("pattern")
         if pattern is not None:
             return next((each for each in (text, text.upper(), *_SAMPLES) if re.search(pattern, each)), text)
-        return text.ljust(schema.get("minLength", 0), "x")[: schema.get("maxLength", 10_000)]
+        least = max(schema.get("minLength", 0), _PASSWORD if form == "password" else 0)
+        return text.ljust(least, "x")[: schema.get("maxLength", 10_000)]
 
 
 def id_places(body: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
