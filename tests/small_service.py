@@ -1,5 +1,6 @@
 """A service with a route or two of a test's own, and ways to call it: through a client, or with a raw ASGI scope."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -97,6 +98,11 @@ async def call(app: Any, scope: dict[str, Any], chunks: Iterable[bytes] = (b"",)
 
     await app(scope, receive, send)
     return answer
+
+
+def tasks_of(*classes: str) -> list["asyncio.Task[Any]"]:
+    """What runs in this event loop of these classes' methods."""
+    return [task for task in asyncio.all_tasks() if repr(task.get_coro()).split()[2].split(".")[0] in classes]
 
 
 def log_lines(capture: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

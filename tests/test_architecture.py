@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -54,6 +55,13 @@ pytestmark = pytest.mark.xdist_group("architecture")
 def read_tree() -> Iterator[None]:
     yield
     modules.cache_clear()
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="there is one process")
+def test_tests_of_one_group_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    # pytest-xdist goes by the end of the id alone, and says nothing where it could not write it.
+    if request.config.getoption("loadgroup"):
+        assert request.node.nodeid.endswith("@architecture")
 
 
 @cache

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Query, Request
+from fastapi.routing import _IncludedRouter
 from pydantic import BaseModel, Field, SecretStr
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -181,6 +182,32 @@ async def test_unknown_paths_and_methods_are_problems_too() -> None:
     assert (missing.status_code, missing.json()["title"]) == (404, "Not Found")
     assert (method.status_code, method.headers["allow"]) == (405, "POST")
     assert (plain.status_code, plain.headers["content-type"]) == (405, "application/problem+json")
+
+
+async def test_what_a_path_allows_is_known_below_a_root_path_and_of_routes_that_come_later() -> None:
+    async with serving(router) as client:
+        scope = http_scope("PUT", "/svc/login", root_path="/svc")
+        assert (await call(client.app, scope)).header("allow") == "POST"
+        client.app.add_api_route("/login", late, methods=["DELETE"])
+        assert (await call(client.app, scope)).header("allow") == "DELETE, POST"
+
+
+async def test_a_method_that_there_is_not_makes_fastapi_build_no_other_routers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built: set[str] = set()
+    build = _IncludedRouter._build_effective_context
+
+    def noted(self: _IncludedRouter, route: Any) -> Any:
+        built.add(route.path)
+        return build(self, route)
+
+    monkeypatch.setattr(_IncludedRouter, "_build_effective_context", noted)
+    async with serving(router) as client:
+        built.clear()
+        assert (await client.put("/login")).status_code == 405
+    # All of them take some hundred milliseconds, in which the process answers nobody.
+    assert built <= {route.path for route in router.routes}
 
 
 async def test_a_validation_error_lists_what_is_wrong_without_what_was_sent() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,6 +24,7 @@ from app_kernel.core.exchange import exchange_of, failures
 from app_kernel.core.feature import Feature
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.paths import path_below_root
+from app_kernel.core.route_walk import walk_routes
 from app_kernel.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
@@ -178,8 +178,9 @@ def _allowing(problem: Problem, scope: Scope) -> Problem:
 
     Where a route takes the method, it is the route that says 405, and what it allows.
     """
-    routes = iter_route_contexts(getattr(scope.get("app"), "routes", ()))
-    reached = [(match, route) for route in routes if (match := route.matches(scope)[0]) is not Match.NONE]
+    routes = walk_routes(getattr(scope.get("app"), "routes", ()))
+    below = {**scope, "path": path_below_root(scope), "root_path": ""}
+    reached = [(match, route) for route in routes if (match := route.matches(below)[0]) is not Match.NONE]
     if any(match is Match.FULL for match, _ in reached):
         return problem
     methods = {method for _, route in reached for method in route.methods or ()}

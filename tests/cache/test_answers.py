@@ -169,7 +169,7 @@ async def test_redis_that_answers_too_slowly_is_not_taken_for_back(
     host, _, port = redis_url.removeprefix("redis://").rpartition("/")[0].rpartition(":")
     async with tcp_proxy(int(port)) as proxy, serving(f"redis://{host}:{proxy.port}/0") as client:
         shared, looks = shared_of(client), 0
-        failure = shared._failure
+        failure = shared._breaker._probe
 
         async def counted_failure() -> Exception | None:
             nonlocal looks
@@ -177,8 +177,8 @@ async def test_redis_that_answers_too_slowly_is_not_taken_for_back(
             looks += 1
             return found
 
-        monkeypatch.setattr(shared, "_failure", counted_failure)
-        monkeypatch.setattr(shared_module, "PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr(shared._breaker, "_probe", counted_failure)
+        monkeypatch.setattr(shared._breaker, "_pause", 0.0)
         monkeypatch.setattr(shared_module, "OPERATION_SECONDS", 0.05)
         proxy.delay = 0.05
         assert await cache.get("a") is None
@@ -193,8 +193,8 @@ async def test_redis_that_answers_too_slowly_is_not_taken_for_back(
 async def test_redis_is_used_again_although_values_are_taken_away_all_the_time(
     client: KernelClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_module, "PAUSE_SECONDS", 0.01)
     shared = shared_of(client)
+    monkeypatch.setattr(shared._breaker, "_pause", 0.01)
     await cache.set("last", 1, ttl=60)
     shared._give_up(ConnectionError())
     async with asyncio.timeout(10):
@@ -209,8 +209,8 @@ async def test_redis_is_used_again_although_values_are_taken_away_all_the_time(
 async def test_a_refresh_while_redis_is_away_takes_the_old_value_out_of_it(
     client: KernelClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_module, "PAUSE_SECONDS", 0.01)
     shared, row, gate = shared_of(client), ["old"], asyncio.Event()
+    monkeypatch.setattr(shared._breaker, "_pause", 0.01)
     gate.set()
 
     @cached(ttl=60, key="row")

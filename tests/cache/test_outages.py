@@ -20,7 +20,7 @@ from tests.cache.serving import counted, internals, serving, swept, until
 from tests.cache.test_cached import Source
 from tests.faults.tcp_proxy import TcpProxy, tcp_proxy
 from tests.redis_server import OwnRedis, own_redis
-from tests.small_service import events, log_lines
+from tests.small_service import events, log_lines, tasks_of
 
 OPERATION_SECONDS = shared_module.OPERATION_SECONDS
 
@@ -314,7 +314,7 @@ async def test_a_service_that_stops_in_an_outage_leaves_nothing_running(server: 
         await cache.delete_pattern("a*")
         assert is_away(client)
     server.pause(signal.SIGCONT)
-    assert [task for task in asyncio.all_tasks() if "SharedCache" in repr(task.get_coro())] == []
+    assert tasks_of("SharedCache", "CircuitBreaker") == []
 
 
 async def test_a_redis_that_lost_the_script_is_given_it_again(server: OwnRedis) -> None:

@@ -9,6 +9,7 @@ from tests.db.server_places import SERVERS, SharedServer, shared_server
 from tests.faults.job_fleet import JobFleet, job_fleet
 from tests.faults.job_places import QUEUES, FaultPlace, fault_place
 from tests.faults.mysql_server import own_mariadb
+from tests.faults.outbox_places import outbox_urls
 from tests.faults.own_server import OwnServer
 from tests.faults.postgres_server import own_postgres
 
@@ -28,6 +29,14 @@ async def fleet(job_place: FaultPlace, tmp_path: Path) -> AsyncIterator[JobFleet
     """No workers yet, on a fresh place of each kind."""
     async with job_fleet(tmp_path, job_place) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def urls(postgres_url: str) -> Iterator[tuple[str, str]]:
+    """An app and an admin database on PostgreSQL, both empty."""
+    with outbox_urls(postgres_url) as made:
+        assert made is not None
+        yield made
 
 
 @pytest.fixture(params=SERVERS)

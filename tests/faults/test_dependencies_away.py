@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,6 @@ import pytest
 
 from tests.faults.balancer import HOST, read_message
 from tests.faults.figures import SOAK, figure
-from tests.faults.outbox_places import outbox_urls
 from tests.faults.soak_clients import PASSWORD
 from tests.faults.soak_fleet import SoakFleet
 from tests.faults.soak_places import moved, prepare, receiver
@@ -104,14 +103,6 @@ class Away:
     def _waiting(self) -> tuple[int, set[str]]:
         lines = self.received.read_text().splitlines() if self.received.exists() else []
         return self.mails - len(self.mail.received), set(self.orders) - {json.loads(line)["n"] for line in lines}
-
-
-@pytest.fixture
-def urls(postgres_url: str) -> Iterator[tuple[str, str]]:
-    """The app and the admin database."""
-    with outbox_urls(postgres_url) as made:
-        assert made is not None
-        yield made
 
 
 @pytest.mark.soak

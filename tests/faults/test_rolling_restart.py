@@ -4,7 +4,6 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from tests.faults.balancer import Backend, Balancer, balancer
 from tests.faults.durable_redis import durable_redis
 from tests.faults.figures import figure
-from tests.faults.outbox_places import outbox_urls
 from tests.faults.soak_clients import Clients
 from tests.faults.soak_fleet import Part, SoakFleet
 from tests.faults.soak_places import prepare, receiver
@@ -101,14 +99,6 @@ async def roll(rolling: Rolling, front: Balancer, folder: Path) -> Clients:
         await working
         await clients.close()
     return clients
-
-
-@pytest.fixture
-def urls(postgres_url: str) -> Iterator[tuple[str, str]]:
-    """The app and the admin database."""
-    with outbox_urls(postgres_url) as made:
-        assert made is not None
-        yield made
 
 
 @pytest.mark.soak

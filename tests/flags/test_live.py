@@ -167,7 +167,7 @@ async def test_while_the_database_is_away_the_last_flags_count_and_one_line_says
 
 
 async def test_a_database_that_does_not_answer_is_waited_for_once(reads, caplog, monkeypatch):
-    monkeypatch.setattr(live, "PATIENCE", 0.05)
+    monkeypatch.setattr(live, "PATIENCE", 0.3)
     async with serving("sqlite://:memory:", frozen=AT) as client:
         db = client.db
         await set_flag(db, "f", enabled=True)
@@ -178,12 +178,12 @@ async def test_a_database_that_does_not_answer_is_waited_for_once(reads, caplog,
         loop = asyncio.get_running_loop()
         began = loop.time()
         assert await asyncio.gather(*(flag_enabled(db, "f") for _ in range(50))) == [True] * 50
-        assert 0.04 < loop.time() - began < 1
+        assert 0.29 < loop.time() - began < 3
         tokens = reads.tokens
         client.clock.advance(2)
         began = loop.time()
         assert await asyncio.gather(*(flag_enabled(db, "f") for _ in range(50))) == [True] * 50
-        assert loop.time() - began < 0.04
+        assert loop.time() - began < 0.29
         assert reads.tokens == tokens
         assert names(caplog) == ["flags_are_stale"]
         reads.hang.set()

@@ -175,6 +175,6 @@ async def test_neither_the_dead_letter_nor_the_log_says_what_the_sink_said(caplo
 
 def test_the_reason_takes_no_time_whatever_was_in_the_message() -> None:
     exc = raised(ValueError(str([f"value-{number:08d}" for number in range(20_000)])))
-    began = time.monotonic()
+    began = time.thread_time()
     assert reason_of(exc).startswith("ValueError at ")
-    assert time.monotonic() - began < 0.05
+    assert time.thread_time() - began < 0.05

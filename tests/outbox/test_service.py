@@ -41,6 +41,11 @@ async def keep_diary(db: EntityStore, messages: Sequence[Message]) -> None:
         await db.save_entity("diary", {"entity": message.body["id"], **dict(message.body), "id": None})
 
 
+async def keep_nothing(db: EntityStore, messages: Sequence[Message]) -> None:
+    """A receiver that cannot take them now."""
+    raise StorageFull
+
+
 def diary(sink: Callable[..., Any] = keep_diary) -> Feature:
     fields = {"entity": str, "version": int, "action": str}
     return Feature(name="diary", recorders=(record,), sinks={TOPIC: sink}, admin_tables=(Table("diary", fields),))
@@ -142,10 +147,7 @@ async def test_every_change_has_one_effect_in_order(
 async def test_a_lag_shows_in_the_figures_and_at_last_in_readiness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(db: EntityStore, messages: Sequence[Message]) -> None:
-        raise StorageFull
-
-    async with service(tmp_path, f"sqlite:///{tmp_path / 'app.db'}", None, diary(away)) as client:
+    async with service(tmp_path, f"sqlite:///{tmp_path / 'app.db'}", None, diary(keep_nothing)) as client:
         await client.db.save_entity("things", {"id": "a"})
         await asyncio.sleep(0.3)
         figures = (await client.get("/metrics")).text
@@ -196,10 +198,7 @@ async def test_what_a_removed_feature_left_behind_shows_in_the_figures_and_not_i
 async def test_a_row_whose_time_cannot_be_read_breaks_neither_the_figures_nor_readiness(
     tmp_path: Path, created_at: str
 ) -> None:
-    async def away(db: EntityStore, messages: Sequence[Message]) -> None:
-        raise StorageFull
-
-    async with service(tmp_path, f"sqlite:///{tmp_path / 'app.db'}", None, diary(away)) as client:
+    async with service(tmp_path, f"sqlite:///{tmp_path / 'app.db'}", None, diary(keep_nothing)) as client:
         await insert(client.db, "removed:feature", created_at)
         answer = await client.get("/metrics")
         assert answer.status_code == 200
@@ -230,7 +229,12 @@ async def test_what_was_sent_just_before_the_end_is_delivered(tmp_path: Path) ->
     url = f"sqlite:///{tmp_path / 'app.db'}"
     async with service(tmp_path, url, None, diary()) as client:
         await client.db.save_entity("things", {"id": "a"})
-    database = create_database(f"sqlite:///{tmp_path / 'admin.db'}")
+    await assert_one_entry(tmp_path / "admin.db")
+
+
+async def assert_one_entry(file: Path) -> None:
+    """Of the diary in an admin database."""
+    database = create_database(f"sqlite:///{file}")
     await database.open()
     assert len(await database.connection().find_entities("diary")) == 1
     await database.close()
@@ -249,36 +253,26 @@ list_of_mine = [diary()]
 async def test_the_admin_worker_serves_the_features_it_is_told_of_and_ends_at_sigterm(
     option: tuple[str, str], tmp_path: Path, redis_url: str
 ) -> None:
-    (tmp_path / "served.py").write_text(APP.format(folder=tmp_path))
-    redis = create_redis(redis_url, "test")
-    await redis.flushall()
-    await redis.xadd(TOPIC, {"id": "m1", "key": "k", "body": '{"id": "a", "version": 1, "action": "create"}'})
-    process = _worker(tmp_path, "--redis", redis_url, "--db", f"sqlite:///{tmp_path / 'admin.db'}", *option)
-    try:
-
-        async def is_done() -> bool:
-            return not await redis.xlen(TOPIC)
-
-        await until("the end of the stream", is_done, 30)
-        process.send_signal(signal.SIGTERM)
-        output = (await asyncio.to_thread(process.communicate, timeout=20))[0]
-    finally:
-        process.kill()
-        process.wait()
-        await redis.aclose()
-    assert process.returncode == 0, output
+    places = ("--redis", redis_url, "--db", f"sqlite:///{tmp_path / 'admin.db'}")
+    output = await _output_of_serving_one(tmp_path, redis_url, *places, *option)
     assert '"event":"admin_worker_ended"' in output
 
 
 async def test_the_admin_worker_takes_what_is_not_given_from_the_settings_of_the_service(
     tmp_path: Path, redis_url: str
 ) -> None:
-    (tmp_path / "served.py").write_text(APP.format(folder=tmp_path))
+    settings = {"REDIS_URL": redis_url, "DATABASE_PATH": str(tmp_path / "shop.db")}
+    await _output_of_serving_one(tmp_path, redis_url, "--features", "served:list_of_mine", **settings)
+    await assert_one_entry(tmp_path / "shop_admin.db")
+
+
+async def _output_of_serving_one(folder: Path, redis_url: str, *arguments: str, **settings: str) -> str:
+    """What an admin worker prints that finds one message, and is told to end once it has taken it."""
+    (folder / "served.py").write_text(APP.format(folder=folder))
     redis = create_redis(redis_url, "test")
     await redis.flushall()
     await redis.xadd(TOPIC, {"id": "m1", "key": "k", "body": '{"id": "a", "version": 1, "action": "create"}'})
-    settings = {"REDIS_URL": redis_url, "DATABASE_PATH": str(tmp_path / "shop.db")}
-    process = _worker(tmp_path, "--features", "served:list_of_mine", **settings)
+    process = _worker(folder, *arguments, **settings)
     try:
 
         async def is_done() -> bool:
@@ -292,10 +286,7 @@ async def test_the_admin_worker_takes_what_is_not_given_from_the_settings_of_the
         process.wait()
         await redis.aclose()
     assert process.returncode == 0, output
-    database = create_database(f"sqlite:///{tmp_path / 'shop_admin.db'}")
-    await database.open()
-    assert len(await database.connection().find_entities("diary")) == 1
-    await database.close()
+    return output
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from app_kernel.testing import KernelClient
 from tests.faults.tcp_proxy import TcpProxy, tcp_proxy
 from tests.rate_limit.places import left, serving
 from tests.redis_server import OwnRedis, own_redis
-from tests.small_service import events, log_lines
+from tests.small_service import events, log_lines, tasks_of
 
 EMAIL = "ada@example.com"
 HIT_SECONDS = shared_module.HIT_SECONDS
@@ -322,8 +322,7 @@ async def test_a_service_that_stops_in_an_outage_leaves_nothing_running(server: 
         waiting = asyncio.create_task(client.get("/open"))
         assert (await waiting).status_code == 200
     server.pause(signal.SIGCONT)
-    left_over = [task for task in asyncio.all_tasks() if "SharedLimiter" in repr(task.get_coro())]
-    assert left_over == []
+    assert tasks_of("SharedLimiter", "CircuitBreaker") == []
     # Whoever comes late is counted here.
     limiter = client.kernel.port(RateLimiter)
     assert (await limiter.hit("address:x", 5, 60)).allowed

@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from contextvars import Context
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +18,8 @@ from app_kernel.cache.invalidations import Invalidation, Owed, OwedOne
 from app_kernel.cache.patience import patience
 from app_kernel.cache.script import CACHE
 from app_kernel.cache.wire import Wire
+from app_kernel.core.cancellation import cancel_task
+from app_kernel.core.circuit_breaker import CircuitBreaker
 from app_kernel.core.clock import new_id
 
 OPERATION_SECONDS = 0.2
@@ -70,6 +71,7 @@ class SharedCache:
         self._prefix = prefix
         self._owed = owed
         self._on_change = on_change
+        self._breaker = CircuitBreaker(self._failure, PAUSE_SECONDS, self._changed)
         self._process = new_id()
         self._tokens = 0
         self._waiting: list[_Command] = []
@@ -81,13 +83,12 @@ class SharedCache:
         """Who waits for patterns to be gone."""
         self._sender: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
-        self._watcher: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
     def is_away(self) -> bool:
         """Whether Redis did not answer the last time."""
-        return self._watcher is not None or self._closed
+        return self._breaker.is_open or self._closed
 
     async def connect(self) -> None:
         """Asks Redis for the first time, and tells it what is owed."""
@@ -152,8 +153,9 @@ class SharedCache:
         if last:
             await asyncio.wait(last, timeout=CONNECT_SECONDS)
         self._closed = True
-        for task in (self._sender, self._sweeper, self._watcher):
-            await _end(task)
+        await cancel_task(self._sender)
+        await cancel_task(self._sweeper)
+        await self._breaker.end()
         await self._wire.close()
         self._tell_that_redis_is_away(self._waiting)
 
@@ -245,23 +247,16 @@ class SharedCache:
             asyncio.get_running_loop().call_soon(self._unanswered.discard, command.token)
 
     def _give_up(self, error: Exception) -> None:
-        if self.is_away:
-            return
-        self._watcher = asyncio.create_task(self._watch(), context=Context())
-        self._on_change(error)
+        if not self._closed:
+            self._breaker.trip(error)
 
-    async def _watch(self) -> None:
-        """Returns when Redis answers as quickly as it has to."""
-        while True:
-            await asyncio.sleep(PAUSE_SECONDS)
-            if await self._failure() is None:
-                break
-        self._watcher = None
-        self._on_change(None)
-        # What came up during the last look; whoever reads from here on goes behind it.
-        for owed in self._owed.quick():
-            self.tell(owed)
-        self._sweep()
+    def _changed(self, error: Exception | None) -> None:
+        self._on_change(error)
+        if error is None:
+            # What came up during the last look; whoever reads from here on goes behind it.
+            for owed in self._owed.quick():
+                self.tell(owed)
+            self._sweep()
 
     async def _failure(self) -> Exception | None:
         """Why Redis does not take what is owed to it, or a probe; None when it does."""
@@ -355,10 +350,3 @@ def _milliseconds(seconds: float) -> int:
 
 def _versions(tags: tuple[str, ...]) -> tuple[str, ...]:
     return ("#", *(f"t:{tag}" for tag in tags))
-
-
-async def _end(task: "asyncio.Task[None] | None") -> None:
-    if task is not None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

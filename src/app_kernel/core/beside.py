@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+from app_kernel.core.cancellation import cancel_task
 from app_kernel.core.context import Context, in_context
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.outbox import Message
@@ -97,9 +98,7 @@ class Beside:
             yield
         finally:
             self._wake = None
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await cancel_task(task)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS):
                     await self.flush()

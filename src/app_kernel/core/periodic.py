@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
+from app_kernel.core.cancellation import cancel_task
 from app_kernel.core.context import Context, in_context
 from app_kernel.core.errors import KernelError
 from app_kernel.core.kernel import Kernel
@@ -29,9 +30,7 @@ async def periodically(
     try:
         yield
     finally:
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking
+        await cancel_task(looking)
 
 
 async def _look(

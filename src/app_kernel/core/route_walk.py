@@ -61,9 +61,12 @@ SeenRoute: TypeAlias = IncludedRoute | RouteContext
 def walk_routes(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[SeenRoute]:
     """The routes in the order in which they are matched; those of mounted applications stay inside their mount."""
     for route in routes:
+        if isinstance(route, APIRoute):
+            yield IncludedRoute(route, prefix) if prefix else RouteContext(route)
+            continue
         router, included = getattr(route, "original_router", None), getattr(route, "include_context", None)
         if router is None or included is None:
-            yield from _own(route, prefix)
+            yield from iter_route_contexts([route])
         elif all(_is_plain(each) for each in router.routes):
             yield from walk_routes(router.routes, prefix + included.prefix)
         else:
@@ -74,13 +77,6 @@ def walk_routes(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[SeenR
 def is_kernels(route: SeenRoute) -> bool:
     """Whether a route is the kernel's own, and none of an application's."""
     return str(getattr(route.endpoint, "__module__", "")).startswith("app_kernel.")
-
-
-def _own(route: BaseRoute, prefix: str) -> Iterator[SeenRoute]:
-    if prefix and isinstance(route, APIRoute):
-        yield IncludedRoute(route, prefix)
-    else:
-        yield from iter_route_contexts([route])
 
 
 def _is_plain(route: BaseRoute) -> bool:

@@ -3,13 +3,14 @@
 import asyncio
 import hmac
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess, values
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app_kernel.core.cancellation import cancel_task
 from app_kernel.core.config import ServiceConfig
 from app_kernel.core.context import current_context
 from app_kernel.core.errors import NotAuthenticated
@@ -79,9 +80,7 @@ class ServiceFigures:
         try:
             yield
         finally:
-            keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
+            await cancel_task(keeping)
             self._publish(kernel)
 
     def render(self) -> bytes:

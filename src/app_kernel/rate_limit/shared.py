@@ -8,12 +8,13 @@ is away nobody waits for it: a task of its own asks every second whether it is b
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from contextvars import Context
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
+from app_kernel.core.cancellation import cancel_task
+from app_kernel.core.circuit_breaker import CircuitBreaker
 from app_kernel.core.clock import frozen_epoch
 from app_kernel.core.ports import Allowance
 from app_kernel.rate_limit.script import HIT
@@ -52,28 +53,27 @@ class SharedLimiter:
     def __init__(self, redis: Any, prefix: str, on_change: Callable[[Exception | None], None]) -> None:
         self._redis = redis
         self._prefix = prefix
-        self._on_change = on_change
+        self._breaker = CircuitBreaker(self._failure, PAUSE_SECONDS, on_change)
         self._waiting: list[_Hit] = []
         self._sender: asyncio.Task[None] | None = None
-        self._watcher: asyncio.Task[None] | None = None
 
     @property
     def is_away(self) -> bool:
         """Whether Redis did not answer the last time."""
-        return self._watcher is not None
+        return self._breaker.is_open
 
     async def connect(self) -> None:
         """Asks Redis for the first time, so that the first hit finds a connection and the script."""
         failure = await self._failure()
         if failure is not None:
-            self._give_up(failure)
+            self._breaker.trip(failure)
 
     async def hit(self, bucket: str, limit: int, window: int) -> Allowance | None:
         """Counts one hit if there is room for it; None when Redis is away, of which it never takes long to know.
 
         What Redis could not take is refused or made fit here: there it would fail all hits that travel together.
         """
-        if self._watcher is not None:
+        if self._breaker.is_open:
             return None
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
@@ -86,9 +86,9 @@ class SharedLimiter:
 
     async def close(self) -> None:
         """Ends what it does by itself; whoever still waits is told that Redis is away."""
-        await _end(self._sender)
-        # The sender may have given up meanwhile.
-        await _end(self._watcher)
+        await cancel_task(self._sender)
+        # The sender may have tripped it meanwhile.
+        await self._breaker.end()
         self._tell_that_redis_is_away(self._waiting)
 
     async def _send(self) -> None:
@@ -99,7 +99,7 @@ class SharedLimiter:
                 for hit, allowance in zip(batch, await self._ask(batch, batch[0].came_at + HIT_SECONDS), strict=True):
                     _settle(hit, allowance)
         except Exception as exc:  # noqa: BLE001 - whatever its client raises, no request fails for it
-            self._give_up(exc)
+            self._breaker.trip(exc)
         finally:
             self._sender = None
             self._tell_that_redis_is_away([*batch, *self._waiting])
@@ -108,20 +108,6 @@ class SharedLimiter:
         self._waiting = []
         for hit in hits:
             _settle(hit, None)
-
-    def _give_up(self, error: Exception) -> None:
-        # Not in the name of the request that happened to be the first one to fail.
-        self._watcher = asyncio.create_task(self._watch(), context=Context())
-        self._on_change(error)
-
-    async def _watch(self) -> None:
-        """Returns when Redis counts again."""
-        while True:
-            await asyncio.sleep(PAUSE_SECONDS)
-            if await self._failure() is None:
-                break
-        self._watcher = None
-        self._on_change(None)
 
     async def _failure(self) -> Exception | None:
         """Why Redis does not count a hit in a bucket of nobody's; None when it does."""
@@ -150,13 +136,6 @@ class SharedLimiter:
             Allowance(told[at] == 1, hit.limit, hit.window, told[at + 1], told[at + 2] / 1_000_000)
             for at, hit in zip(range(0, 3 * len(batch), 3), batch, strict=True)
         ]
-
-
-async def _end(task: "asyncio.Task[None] | None") -> None:
-    if task is not None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def _settle(hit: _Hit, allowance: Allowance | None) -> None:

@@ -25,7 +25,7 @@ class KernelApp(FastAPI):
     """
 
     def __init__(self, kernel: Kernel, **options: Any) -> None:
-        # FastAPI's telemetry asks for its providers on every request, 8 us in all; it stays off until tracing is built.
+        # FastAPI's telemetry asks for its providers on every request, 8 us in all; the kernel has its own.
         super().__init__(exception_handlers=HANDLERS, telemetry=_NO_TELEMETRY, **options)
         # So far these are the pages of its documentation.
         for route in self.routes:

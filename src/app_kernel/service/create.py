@@ -203,14 +203,14 @@ def _feature_problems(features: Sequence[Feature]) -> Iterator[str]:
     works = [feature.name for feature in features if feature.tasks]
     if works and not _has_jobs(features):
         yield f"features: {works[-1]} has tasks, which need the feature jobs; `features=` replaces the list"
-    yield from _port_problems(features)
+    yield from _wiring_problems(features)
 
 
 def _has_jobs(features: Iterable[Feature]) -> bool:
     return any(feature.name == "jobs" for feature in features)
 
 
-def _port_problems(features: Sequence[Feature]) -> Iterator[str]:
+def _wiring_problems(features: Sequence[Feature]) -> Iterator[str]:
     topics = Counter(topic for feature in features for topic in feature.sinks)
     for topic, count in topics.items():
         if count > 1:

@@ -25,7 +25,6 @@ MEMBERS = {"viewer": "viewer", "member": "member", "admin": "admin", "owner": "o
 KEYS = ("key_without_scopes", "key_of_workspace", "key")
 REFUSED = ("anonymous", "revoked_key", "expired_token")
 """Callers who are nobody, whatever they send."""
-PEOPLE = ("user", *MEMBERS, "other_owner", "platform_admin")
 CALLERS = ("anonymous", "user", *MEMBERS, "other_owner", "platform_admin", *KEYS, "revoked_key", "expired_token")
 """In the order in which they call: who may do least comes first."""
 

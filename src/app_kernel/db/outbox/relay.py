@@ -86,10 +86,6 @@ class Relay:
         """What has not left yet."""
         return await self._outbox.lag()
 
-    async def oldest_seconds(self) -> float:
-        """Age in seconds of the oldest message that has not left; 0 when there is none."""
-        return await self._outbox.oldest_seconds()
-
     async def _run(self) -> None:
         told = ""
         while not self._stopping.is_set():

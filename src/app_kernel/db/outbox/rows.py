@@ -216,11 +216,6 @@ class OutboxRows:
         unsent, oldest, dead = rows[0][:3]
         return Lag(int(unsent), seconds_since(oldest) if oldest else 0.0, int(dead))
 
-    async def oldest_seconds(self) -> float:
-        """Age of the oldest unsent row in seconds; 0 when there is none."""
-        rows = await self._fetch("SELECT MIN([created_at]) FROM [kernel_outbox] WHERE [batch] IS NULL")
-        return seconds_since(rows[0][0]) if rows[0][0] else 0.0
-
     async def _prune_sent(self) -> bool:
         old = (clock.to_text(clock.now() - KEPT_SENT),)
         clause = "[batch] IS NOT NULL AND [sent_at] < ?"

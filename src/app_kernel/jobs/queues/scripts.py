@@ -24,7 +24,6 @@ FIELDS = (
     "result", "error",
 )  # fmt: skip
 """In the order of JobRow's fields; instants are milliseconds, what is absent is None."""
-JOB_ARGUMENTS = 12
 RANK_WIDTH = 10**13
 """Between two ranks in the score of a queued job: more than any due time in milliseconds, exact in a double."""
 
