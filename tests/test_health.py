@@ -170,6 +170,25 @@ async def test_a_service_that_is_not_ready_yet_has_nothing_to_drain() -> None:
         assert heard.get_nowait() == signal.SIGTERM
 
 
+@pytest.mark.acceptance("OP6")
+async def test_a_process_whose_loop_hears_the_signal_itself_has_nothing_to_drain(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGTERM)
+    async with serving(drain_seconds=3600) as client:
+        loop.add_signal_handler(signal.SIGTERM, told.set)
+        try:
+            async with unready_at_shutdown(client.kernel), asyncio.timeout(10):
+                signal.raise_signal(signal.SIGTERM)
+                await told.wait()
+                assert not client.kernel.draining
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, before)
+    assert "service_draining" not in capsys.readouterr().out
+
+
 async def test_components_are_asked_all_at_once() -> None:
     met = asyncio.Barrier(2)
 

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Query, Request, WebSocket
 from fastapi.routing import _IncludedRouter
 from pydantic import BaseModel, Field, SecretStr
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app_kernel.core.errors import (
@@ -276,6 +278,38 @@ async def test_an_error_in_the_applications_own_middleware_is_answered_inside_co
     assert "detail" not in failed.json()
     assert refused.json()["detail"] == "Not through here."
     assert len(events(log_lines(capsys), "request_failed")) == 1
+
+
+async def test_what_is_mounted_says_itself_which_methods_there_are(tmp_path: Path) -> None:
+    app = small_app(router)
+    app.mount("/static", StaticFiles(directory=tmp_path))
+    async with app.router.lifespan_context(app):
+        answer = await call(app, http_scope("PUT", "/static/auth/login"))
+    assert (answer.status, answer.header("allow")) == (405, "GET, HEAD")
+
+
+async def test_a_websocket_that_is_refused_with_405_is_answered_beside_a_route_of_its_path() -> None:
+    both = APIRouter()
+
+    @both.get("/both")
+    async def get() -> None:
+        return None
+
+    @both.websocket("/both")
+    async def refuse(websocket: WebSocket) -> None:
+        raise HTTPException(405)
+
+    sent = list[dict[str, Any]]()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    app = small_app(both, api_prefix="/api")
+    scope = {**http_scope(path="/api/both"), "type": "websocket"}
+    del scope["method"]
+    async with app.router.lifespan_context(app):
+        await app(scope, asyncio.Event().wait, send)
+    assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 405)
 
 
 async def test_the_applications_own_handlers_win() -> None:

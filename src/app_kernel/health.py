@@ -133,8 +133,10 @@ class _Signal:
         self._kernel = kernel
         self._number = number
         self._server_handler = server_handler
-        # Only a supervisor sends SIGTERM; who presses Ctrl-C does not want to wait.
-        self._drains = kernel.config.drain_seconds if number is signal.SIGTERM else 0.0
+        # Only a supervisor sends SIGTERM; who presses Ctrl-C does not want to wait. What a loop hears by itself, as in
+        # a worker, it has heard before this handler is called.
+        drains = number is signal.SIGTERM and not _is_of_a_loop(server_handler)
+        self._drains = kernel.config.drain_seconds if drains else 0.0
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         signal.signal(number, self._handle)
@@ -160,6 +162,11 @@ class _Signal:
         # Equal, not the same: a bound method is made anew each time.
         if signal.getsignal(self._number) == self._handle:
             signal.signal(self._number, self._server_handler)
+
+
+def _is_of_a_loop(handler: Callable[..., Any]) -> bool:
+    """Whether it stands for what `loop.add_signal_handler` was given."""
+    return str(getattr(handler, "__module__", "")).partition(".")[0] in ("asyncio", "uvloop")
 
 
 def app_checks(checks: Iterable[Any]) -> dict[str, HealthCheck]:

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app_kernel.core.config import ServiceConfig
@@ -178,7 +178,11 @@ def _allowing(problem: Problem, scope: Scope) -> Problem:
 
     Where a route takes the method, it is the route that says 405, and what it allows.
     """
-    routes = walk_routes(getattr(scope.get("app"), "routes", ()))
+    declared = getattr(scope.get("app"), "routes", ())
+    if any(isinstance(route, Mount) and route.app is scope.get("endpoint") for route in declared):
+        # What is mounted has answered, and its paths are its own.
+        return problem
+    routes = walk_routes(declared)
     below = {**scope, "path": path_below_root(scope), "root_path": ""}
     reached = [(match, route) for route in routes if (match := route.matches(below)[0]) is not Match.NONE]
     if any(match is Match.FULL for match, _ in reached):

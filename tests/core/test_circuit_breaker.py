@@ -76,3 +76,21 @@ async def test_one_that_is_ended_probes_no_more(breaker: CircuitBreaker, server:
     assert tasks_of("CircuitBreaker") == []
     assert breaker.is_open
     assert len(server.told) == 1
+
+
+async def test_a_probe_that_fails_in_a_way_of_its_own_is_one_that_did_not_succeed() -> None:
+    told, probes = list[Exception | None](), iter([ZeroDivisionError("a bug"), None])
+
+    async def probe() -> Exception | None:
+        failure = next(probes)
+        if failure is not None:
+            raise failure
+        return None
+
+    breaker = CircuitBreaker(probe, 0.001, told.append)
+    breaker.trip(TimeoutError("away"))
+    async with asyncio.timeout(10):
+        while breaker.is_open:  # noqa: ASYNC110 - it probes by its own clock
+            await asyncio.sleep(0.001)
+    await breaker.end()
+    assert [type(error) for error in told] == [TimeoutError, type(None)]

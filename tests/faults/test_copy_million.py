@@ -18,7 +18,8 @@ from tests.faults.soak_growth import memory
 
 COMMAND = str(Path(sys.executable).with_name("app-kernel"))
 ROWS = figure(short=20_000, long=1_000_000)
-MOST_MEBIBYTES = 150
+MOST_MEBIBYTES = 170
+"""Some 80 are the program's; pages of SQLite are kept by several connections, 16 by each, and 16 sort an index."""
 
 
 @pytest.mark.acceptance("DB18")

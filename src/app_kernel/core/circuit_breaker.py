@@ -44,7 +44,13 @@ class CircuitBreaker:
     async def _probe_until_it_answers(self) -> None:
         while True:
             await asyncio.sleep(self._pause)
-            if await self._probe() is None:
+            if await self._failure() is None:
                 break
         self._probing = None
         self._on_change(None)
+
+    async def _failure(self) -> Exception | None:
+        try:
+            return await self._probe()
+        except Exception as exc:  # noqa: BLE001 - a probe that fails in any way has reached nobody
+            return exc

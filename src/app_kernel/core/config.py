@@ -232,9 +232,7 @@ class ServiceConfig(FeatureSettings):
         try:
             return handler(data)
         except ValidationError as exc:
-            problems = [
-                _describe(str(error["loc"][0]) if error["loc"] else "settings", error["msg"]) for error in exc.errors()
-            ]
+            problems = [_describe(_place_of(error["loc"]), error["msg"]) for error in exc.errors()]
             raise ConfigurationError(problems) from None
 
     @classmethod
@@ -360,6 +358,12 @@ def _parse(field: FieldInfo, text: str) -> Any:
     if kind.startswith("list"):
         return [part.strip() for part in text.split(",") if part.strip()]
     return text if "str" in kind and "Literal" not in kind else text.strip()
+
+
+def _place_of(loc: tuple[int | str, ...]) -> str:
+    """The setting, and which part of it where it has parts with names."""
+    names = [str(part) for part in loc[:2] if isinstance(part, str) and "[" not in part]
+    return ".".join(names) or "settings"
 
 
 def _describe(field_name: str, message: str) -> str:

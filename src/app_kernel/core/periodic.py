@@ -24,7 +24,7 @@ async def periodically(
 ) -> AsyncIterator[None]:
     """Calls `look` with so many seconds before each call, while the block runs.
 
-    What the kernel refuses, as while the database is away, is logged as `event`, and the next call comes all the same.
+    What fails, as while the database is away, is logged as `event`, and the next call comes all the same.
     """
     looking = asyncio.create_task(_look(kernel, look, seconds, event, log))
     try:
@@ -43,3 +43,5 @@ async def _look(
                 await look(kernel)
             except KernelError as exc:
                 log.warning(event, extra={"reason": type(exc).__name__})
+            except Exception:
+                log.exception(event)

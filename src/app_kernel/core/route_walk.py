@@ -50,7 +50,7 @@ class IncludedRoute:
 
     def matches(self, scope: Mapping[str, Any]) -> tuple[Match, dict[str, Any]]:
         """Whether it answers a request, as Starlette's routes say it; of a path without a root_path."""
-        if not self.path_regex.match(scope["path"]):
+        if scope["type"] != "http" or not self.path_regex.match(scope["path"]):
             return Match.NONE, {}
         return (Match.FULL if scope["method"] in self.methods else Match.PARTIAL), {}
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app_kernel.core.model_docs import OTHER_ID, SOME_ID, SOME_INSTANT, example
 from app_kernel.flags.values import MAX_DESCRIPTION, MAX_ID, MAX_LISTED
 
-Percent = Annotated[float, Field(ge=0, le=100, examples=[10], json_schema_extra={"multipleOf": 0.01})]
+Percent = Annotated[float, Field(ge=0, le=100, examples=[10], description="0 to 100, with two decimals at most.")]
 Ids = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=MAX_ID)]],
     Field(max_length=MAX_LISTED),

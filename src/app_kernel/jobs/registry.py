@@ -163,9 +163,7 @@ def collect_tasks(given: Any) -> dict[str, Task]:
     elif isinstance(given, Iterable):
         found = [collect_tasks(each) for each in given]
     else:
-        raise ConfigurationError(
-            [f"tasks: a {type(given).__name__} is no JobRegistry, module path or dict of handlers"]
-        )
+        raise ConfigurationError([f"tasks: {given!r:.80} is no JobRegistry, module path or dict of handlers"])
     for tasks in found:
         for name, task in tasks.items():
             registry.add(name, task if isinstance(task, Task) else Task(handler=task))

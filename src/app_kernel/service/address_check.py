@@ -51,12 +51,13 @@ def label_of(field_name: str) -> str:
 
 def labelled(problem: str) -> str:
     """A problem that begins with a field or an environment variable alone, with both of them."""
-    name, colon, rest = problem.partition(":")
+    place, colon, rest = problem.partition(":")
+    name, dot, part = place.partition(".")
     if name == "name":
         return problem  # the argument of create_service
     for field_name, field in ServiceConfig.model_fields.items():
         if colon and name in (field_name, environment_name(field_name, field)):
-            return f"{label_of(field_name)}:{rest}"
+            return f"{label_of(field_name)}{dot}{part}:{rest}"
     return problem
 
 
@@ -103,6 +104,9 @@ def _part_problems(config: ServiceConfig) -> Iterator[tuple[str, str]]:
         yield "database_name", "missing; give the name of the database on the server, or set DATABASE_URL"
     elif "\0" in config.database_name:
         yield "database_name", "has a NUL in it"
+    elif "/" in config.database_name:
+        kind = config.database_type
+        yield "database_name", f"is a path (DATABASE_PATH?), and database_type is {kind}; give the name of the database"
     if not config.database_host.startswith("/") and _host(config.database_host) is None:
         yield "database_host", "is neither a host name, an address nor the directory of a socket"
     if config.database_password is not None and config.database_user is None:

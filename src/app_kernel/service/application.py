@@ -52,8 +52,10 @@ class KernelApp(FastAPI):
         """The OpenAPI document, with what FastAPI's own lacks: errors as they are, who may call, workspaces, tags."""
         document = super().openapi()
         if document is not self._described:
-            self._described = document
+            # Another call must not find one that is half done.
+            self.openapi_schema = None
             complete_document(document, self.state.kernel.features, self.state.api_prefix)
+            self.openapi_schema = self._described = document
         return document
 
 

@@ -106,6 +106,8 @@ def _switched_on(config: ServiceConfig, routers: Iterable[APIRouter]) -> Service
 
 def _checked_routers(routers: Iterable[Any]) -> list[APIRouter]:
     """The routers as a list; raises ConfigurationError for what is none, such as a function that makes one."""
+    if isinstance(routers, APIRouter) or not isinstance(routers, Iterable):
+        raise _refusal(["routers: is a list of them; write routers=[router]"])
     listed = list(routers)
     wrong = [getattr(each, "__name__", repr(each)) for each in listed if not isinstance(each, APIRouter)]
     if wrong:

@@ -9,9 +9,11 @@ from typing import Any
 
 from app_kernel.core.access_docs import ACCESS, CSRF_TOKEN, REFRESH_COOKIE, SESSION_COOKIE, USER, Access
 from app_kernel.core.feature import Feature
+from app_kernel.core.identity import TOKEN_PATH
 from app_kernel.core.named_workspaces import PARAMETER
 from app_kernel.core.problem_docs import problem
 from app_kernel.problems import SCHEMA
+from app_kernel.service.document_examples import restore_nulls
 from app_kernel.service.document_links import add_links
 
 Json = dict[str, Any]
@@ -33,6 +35,8 @@ _WORKSPACE_HEADER: Json = {
     "description": "The workspace that the request is about; left out: the one that the caller has chosen.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 191},
 }
+
+_SCHEMAS = "#/components/schemas/"
 
 _names_in = re.compile(r"{([^{}]+)}").findall
 
@@ -58,33 +62,18 @@ def complete_document(document: Json, features: Iterable[Feature], api_prefix: s
     _describe_tags(document, features)
     add_links(document)
     for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    for schema in schemas.values():
-        for example in schema.get("examples", ()):
-            _restore_nulls(example, schema, schemas)
+        # An application may have a model of that name.
+        if f"{_SCHEMAS}{name}" not in _references(document):
+            schemas.pop(name, None)
+    restore_nulls(schemas)
 
 
-def _restore_nulls(example: Any, schema: Json, schemas: Json) -> None:
-    """Puts back what FastAPI leaves out of the document, as null is to it: the nulls of required fields in examples."""
-    schema = _only_choice(schemas.get(schema.get("$ref", "").rpartition("/")[2], schema))
-    if "$ref" in schema:
-        _restore_nulls(example, schema, schemas)
-    elif isinstance(example, list):
-        for item in example:
-            _restore_nulls(item, schema.get("items", {}), schemas)
-    elif isinstance(example, dict):
-        properties = schema.get("properties", {})
-        for name in schema.get("required", ()):
-            if {"type": "null"} in properties.get(name, {}).get("anyOf", ()):
-                example.setdefault(name, None)
-        for name, value in example.items():
-            _restore_nulls(value, properties.get(name, {}), schemas)
-
-
-def _only_choice(schema: Json) -> Json:
-    """The schema itself, or of one that may be null what it is otherwise."""
-    choices: list[Json] = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
-    return choices[0] if len(choices) == 1 else schema
+def _references(part: Any) -> set[str]:
+    """Everything that the document refers to."""
+    if isinstance(part, dict):
+        own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set[str]()
+        return own.union(*map(_references, part.values()))
+    return set[str]().union(*map(_references, part)) if isinstance(part, list) else set()
 
 
 def operation_ids(prefix: str) -> Callable[[Any], str]:
@@ -130,7 +119,8 @@ def _describe_access(path: str, method: str, operation: Json, known: set[str]) -
         return set()
     required = [each for each in accesses if not each.optional]
     # Of several dependencies the one that takes users alone decides.
-    access = next((each for each in required or accesses if USER in each.schemes), accesses[0])
+    counted = required or accesses
+    access = next((each for each in counted if USER in each.schemes), counted[0])
     schemes = [name for name in access.schemes if name in known]
     needs_proof = method not in _READING and CSRF_TOKEN in known
     alternatives: list[Json] = [
@@ -166,10 +156,9 @@ def _describe_errors(operation: Json) -> None:
 
 def _prefix_token_url(schemes: Json, api_prefix: str) -> None:
     """The Authorize button of /docs asks where the routes are, which only the whole application knows."""
-    for scheme in schemes.values():
-        flow = scheme.get("flows", {}).get("password")
-        if flow is not None and not flow["tokenUrl"].startswith("/"):
-            flow["tokenUrl"] = f"{api_prefix}/{flow['tokenUrl']}".lstrip("/")
+    flow = schemes.get(USER, {}).get("flows", {}).get("password", {})
+    if flow.get("tokenUrl") == TOKEN_PATH:
+        flow["tokenUrl"] = f"{api_prefix}/{TOKEN_PATH}".lstrip("/")
 
 
 def _describe_tags(document: Json, features: Iterable[Feature]) -> None:

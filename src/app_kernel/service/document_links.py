@@ -18,21 +18,23 @@ def add_links(document: Json) -> None:
     paths = document.get("paths", {})
     for path, operations in paths.items():
         answers = operations.get("post", {}).get("responses", {}).items()
-        makers = [answer for status, answer in answers if status.startswith("2") and _has_id(answer, document)]
-        links = _links_of(path, paths) if makers else {}
-        for answer in makers:
+        for status, answer in answers:
+            fields = _fields_of(answer, document) if status.startswith("2") else set[str]()
+            links = _links_of(path, paths, fields) if fields else {}
             if links:
                 answer.setdefault("links", links)
 
 
-def _links_of(path: str, paths: Json) -> Json:
+def _links_of(path: str, paths: Json, fields: set[str]) -> Json:
     """By operationId, the operations on the thing that was made, and what their parameters are."""
     links = {}
     for other, operations in paths.items():
         found = _item_of(other.removeprefix(path)) if other.startswith(f"{path}/") else None
-        if found is None:
+        field = _field_for(found[1], fields) if found else None
+        if found is None or field is None:
             continue
-        parameters = {name: f"$request.path.{name}" for name in _names_in(path)} | {found[1]: "$response.body#/id"}
+        above = {name: f"$request.path.{name}" for name in _names_in(path)}
+        parameters = above | {found[1]: f"$response.body#/{field}"}
         for method, operation in operations.items():
             if method in _METHODS:
                 name = operation["operationId"]
@@ -40,7 +42,14 @@ def _links_of(path: str, paths: Json) -> Json:
     return links
 
 
-def _has_id(answer: Json, document: Json) -> bool:
+def _field_for(parameter: str, fields: set[str]) -> str | None:
+    """The field of the answer that the parameter of a path means."""
+    if parameter in fields:
+        return parameter
+    return "id" if "id" in fields and parameter.endswith("_id") else None
+
+
+def _fields_of(answer: Json, document: Json) -> set[str]:
     schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
     schema = document["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], schema)
-    return "id" in schema.get("properties", {})
+    return set(schema.get("properties", {}))

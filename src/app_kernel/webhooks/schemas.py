@@ -38,12 +38,14 @@ Patterns = Annotated[
     ),
 ]
 Description = Annotated[str, Field(max_length=LONGEST_DESCRIPTION)]
+_SECRET = "^whsec_(C{4}){8,20}(C{2}={0,2}|C{3}=?|C{4}|C{6}={0,2})?$".replace("C", "[A-Za-z0-9+/]")
+"""24 to 64 bytes; the signs that fill up the last four may be left out."""
 Secret = Annotated[
     str,
     Field(
         max_length=200,
         description="One of your own, `whsec_` and 24 to 64 bytes as Base64; left out: a new one.",
-        json_schema_extra={"pattern": "^whsec_([A-Za-z0-9+/]{4}){8,21}$"},
+        json_schema_extra={"pattern": _SECRET},
     ),
 ]
 Status = Literal["pending", "delivered", "dead", "skipped"]

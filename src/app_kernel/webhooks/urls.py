@@ -110,4 +110,6 @@ def _check_public(host: str, *, is_address: bool) -> None:
         if not is_public(host):
             raise WebhookAddressRefused
     elif "." not in host or any(host == name or host.endswith(f".{name}") for name in _REFUSED_NAMES):
-        raise WebhookAddressRefused("Webhooks are not sent to names of a private network.")
+        raise WebhookAddressRefused(
+            "Webhooks are not sent to names of a private network; WEBHOOK_ALLOW_PRIVATE=true allows it for development."
+        )

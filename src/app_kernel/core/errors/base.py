@@ -38,8 +38,9 @@ class ConfigurationError(KernelError, SystemExit):
 class NoRunningKernel(KernelError):
     """No kernel is running here: the service's lifespan has not started.
 
-    A sub-application that is mounted into another one does not get its own lifespan run; start the
-    outer application with `create_service()` or run the inner one's lifespan yourself.
+    In a script, call it while the service runs: `async with app.router.lifespan_context(app):`; for rows alone,
+    `app_kernel.db.connect(url)` is enough. A sub-application that is mounted into another one does not get its own
+    lifespan run; start the outer application with `create_service()` or run the inner one's lifespan yourself.
     """
 
 
