@@ -120,6 +120,15 @@ def test_without_its_client_library_it_says_what_to_install() -> None:
     assert "install app-kernel[testing]" in done.stderr
 
 
+async def test_usage_that_waits_for_an_admin_worker_is_not_told_as_none(redis_url: str) -> None:
+    app = small_app(router, redis_url=redis_url)
+    async with kernel_client(app, redis_url=redis_url) as client:
+        with pytest.raises(KernelError, match="leave redis_url out"):
+            await client.usage()
+    async with kernel_client(app) as client:
+        assert await client.usage() == {}
+
+
 async def test_a_redis_of_the_tests_takes_the_place_of_one_and_needs_it() -> None:
     with pytest.raises(KernelError, match="give its settings a redis_url too"):
         async with kernel_client(small_app(router), redis_url="redis://127.0.0.1:1"):

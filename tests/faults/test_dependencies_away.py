@@ -145,7 +145,8 @@ async def check(away: Away, names: set[str], named: set[str], sent_on: int) -> N
         began = time.perf_counter()
         assert await away.status("GET", "/healthz") == 200
         seconds.append(time.perf_counter() - began)
-    assert min(seconds) < ALIVE_SECONDS
+    # Others use the processor too in `make test`.
+    assert figure(short=min, long=max)(seconds) < ALIVE_SECONDS
     assert await away.named() == named
     assert await away.status("GET", "/auth/oauth/stub") == sent_on
 

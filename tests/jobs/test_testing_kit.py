@@ -253,7 +253,8 @@ async def test_inline_a_failure_does_not_reach_the_enqueuer(place: JobPlace) -> 
 # A worker.
 
 
-async def test_with_a_worker_jobs_run_by_themselves(place: JobPlace) -> None:
+async def test_with_a_worker_jobs_run_by_themselves(place: JobPlace, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     async with place.service(registry, router, jobs="worker") as client:
         id = (await client.post("/notes/a")).json()
 
@@ -262,7 +263,9 @@ async def test_with_a_worker_jobs_run_by_themselves(place: JobPlace) -> None:
             return view is not None and view.status == "completed"
 
         assert await until(completed)
+    assert "jobs_wait_for_a_worker" not in caplog.messages
     async with place.service(registry, router, jobs="worker", embedded_worker=False) as client:
+        assert caplog.messages.count("jobs_wait_for_a_worker") == 1
         await client.post("/notes/b")
         assert [view.status for view in await client.jobs.enqueued()][-1:] == ["queued"]
 

@@ -78,8 +78,14 @@ def test_settings_and_features_are_refused_in_one_message() -> None:
     assert len(caught.value.problems) == 5
 
 
+@pytest.mark.parametrize("given", [APIRouter(), None])
+def test_routers_are_a_list_of_them(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"routers: is a list of them; write routers=\[router\]"):
+        create_service("small", routers=given)
+
+
 def test_tasks_that_nobody_can_run_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="tasks: a object is no JobRegistry"):
+    with pytest.raises(ConfigurationError, match="tasks: type object is no JobRegistry"):
         small_app(tasks=object())
     with pytest.raises(ConfigurationError, match=r"tasks: the module no\.such\.module cannot be imported"):
         small_app(tasks="no.such.module")

@@ -1,11 +1,12 @@
 """The OpenAPI document of an application with models, schemes and routes of its own."""
 
 from base64 import b64encode
+from datetime import date
 from typing import Annotated, Any
 
 import jsonschema_rs
 import pytest
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel, WithJsonSchema
 
@@ -84,6 +85,11 @@ async def get_paper(number: int) -> str:
     return ""
 
 
+@router.get("/found")
+async def find(q: str | None = Query(None, max_length=9), at: date | int | None = None) -> str:
+    return ""
+
+
 may_read = require_scope("a:b")
 
 
@@ -148,6 +154,12 @@ def test_of_an_optional_and_a_required_dependency_the_required_one_says_who_may_
     assert document["paths"]["/either"]["get"]["security"] == [
         {"user_or_api_key": []}, {"api_key": []}, {"session_cookie": []},
     ]  # fmt: skip
+
+
+def test_no_parameter_is_null(document: dict[str, Any]) -> None:
+    words, at = document["paths"]["/found"]["get"]["parameters"]
+    assert words["schema"] == {"type": "string", "maxLength": 9, "title": "Q"}
+    assert at["schema"]["anyOf"] == [{"type": "string", "format": "date"}, {"type": "integer"}]
 
 
 def test_what_is_made_is_found_by_the_field_that_the_path_names(document: dict[str, Any]) -> None:

@@ -55,6 +55,7 @@ ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"database_name": "/"}, "names a directory"),
     ({"database_name": __file__ + "/app.db"}, "a part of its path is a file"),
     ({"oauth_providers": {"google": {"client_secret": CANARY}}}, "'google' needs a client_id"),
+    ({"database_type": "postgres", "database_name": "./data/app.db"}, "is a path (DATABASE_PATH?)"),
 ]
 
 # The same through the environment, where a value may be malformed too.
@@ -75,6 +76,7 @@ ENVIRONMENTS: list[tuple[dict[str, str], str]] = [
     ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
     ({"MAX_BODY_BYTES": "0"}, "MAX_BODY_BYTES"),
     ({"OAUTH_PROVIDERS": "{"}, "OAUTH_PROVIDERS"),
+    ({"OAUTH_PROVIDERS": '{"github": [1]}'}, "oauth_providers (OAUTH_PROVIDERS).github: input should be"),
     ({"RATE_LIMIT_REQUESTS": "many"}, "RATE_LIMIT_REQUESTS"),
     ({"CORS_ORIGINS": "https://a.example, b"}, "CORS_ORIGINS"),
     ({"DATABASE_URL": f"mysql://me:{CANARY}@db/app?schema=x"}, "unknown option schema"),

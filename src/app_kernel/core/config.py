@@ -186,7 +186,7 @@ class ServiceConfig(FeatureSettings):
         repr=False,
         description="Redis: `redis://`, `rediss://` or `unix://`. Background jobs are kept in it then, limits count "
         "over all processes, caches are shared by them, and what leaves for the admin database travels through its "
-        "streams.",
+        "streams. On MySQL and MariaDB a service does not start without it.",
     )
 
     cors_origins: list[str] = Field(

@@ -19,9 +19,10 @@ async def db_connection() -> EntityStore:
 
 @asynccontextmanager
 async def get_db_connection() -> AsyncIterator[EntityStore]:
-    """The app database, for workers and scripts: `async with get_db_connection() as db`.
+    """The app database, in a worker, hook or task of a running service: `async with get_db_connection() as db`.
 
-    The handle holds no connection between verbs, so it costs nothing to keep and may be nested.
+    The handle holds no connection between verbs, so it costs nothing to keep and may be nested. Raises NoRunningKernel
+    in a script, for which `app_kernel.db.connect(url)` is.
     """
     yield current_kernel().db.connection()
 
@@ -36,7 +37,10 @@ async def admin_db_connection() -> EntityStore:
 
 @asynccontextmanager
 async def get_admin_db_connection() -> AsyncIterator[EntityStore]:
-    """The admin database, for workers and scripts: `async with get_admin_db_connection() as admin_db`."""
+    """The admin database, in a worker, hook or task of a running service: `async with get_admin_db_connection() as db`.
+
+    Raises NoRunningKernel in a script, for which `app_kernel.db.connect(url)` is.
+    """
     yield current_kernel().admin_store()
 
 

@@ -1,4 +1,4 @@
-"""Background jobs that are never lost: enqueue in a transaction or out of it, run here or in a worker apart.
+"""Background jobs, kept with the transaction that enqueues them: run here or in a worker apart.
 
 registry = JobRegistry()
 

@@ -80,7 +80,7 @@ class JobClient(JobQueue):
         on_failure: Any = None,
         queue: str | None = None,
     ) -> EnqueueResult:
-        """Enqueues a job, and returns when it is kept: it is never lost from then on.
+        """Enqueues a job, and returns when it is kept, as safely as its database or Redis keeps it.
 
         Inside `async with db.transaction()` it is enqueued exactly if that commits; outside it is a step of its own.
         `payload` is JSON of 1 MB at most. Of jobs with one `job_id`, and of unfinished ones with one `unique_key`,

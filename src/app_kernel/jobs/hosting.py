@@ -1,6 +1,7 @@
 """The jobs of a running service: where they are kept, who runs them, and what a transaction has to do with it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -25,6 +26,8 @@ from app_kernel.jobs.schedule import Schedule
 
 if TYPE_CHECKING:
     from app_kernel.jobs.runner import JobRunner
+
+_log = logging.getLogger("app_kernel.jobs")
 
 ARRIVE_SECONDS = 2.0
 """How long `drain` waits for jobs of transactions to reach Redis."""
@@ -87,6 +90,8 @@ class ServiceJobs(JobClient):
         """Runs jobs inside the block, where this service is its own worker."""
         config = self._kernel.config
         if self.mode != "worker" or not config.runs_jobs or not self.tasks:
+            if self.mode == "worker" and self.tasks:
+                _log.info("jobs_wait_for_a_worker", extra={"use": "python -m app_kernel.jobs.worker --app ..."})
             yield
             return
         queues = queues_of(config.worker_queues, config.worker_concurrency, self.tasks)

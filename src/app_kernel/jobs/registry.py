@@ -163,7 +163,8 @@ def collect_tasks(given: Any) -> dict[str, Task]:
     elif isinstance(given, Iterable):
         found = [collect_tasks(each) for each in given]
     else:
-        raise ConfigurationError([f"tasks: {given!r:.80} is no JobRegistry, module path or dict of handlers"])
+        kind = type(given).__name__
+        raise ConfigurationError([f"tasks: type {kind} is no JobRegistry, module path or dict of handlers"])
     for tasks in found:
         for name, task in tasks.items():
             registry.add(name, task if isinstance(task, Task) else Task(handler=task))

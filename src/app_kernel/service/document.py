@@ -52,6 +52,7 @@ def complete_document(document: Json, features: Iterable[Feature], api_prefix: s
     used: set[str] = set()
     for path, method, operation in _operations(document):
         _describe_path(path, operation)
+        _without_null(operation.get("parameters", ()))
         used |= _describe_access(path, method, operation, known)
         _describe_errors(operation)
     components["securitySchemes"] = {
@@ -109,6 +110,18 @@ def _describe_path(path: str, operation: Json) -> None:
     ]
     if missing:
         operation["parameters"] = [*missing, *parameters]
+
+
+def _without_null(parameters: Iterable[Json]) -> None:
+    """A query, header or cookie is text or is left out: that a function may get None does not make null one of them."""
+    for parameter in parameters:
+        schema = parameter.get("schema", {})
+        choices = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+        if len(choices) == 1:
+            del schema["anyOf"]
+            schema.update(choices[0] | schema)
+        elif choices:
+            schema["anyOf"] = choices
 
 
 def _describe_access(path: str, method: str, operation: Json, known: set[str]) -> set[str]:

@@ -101,8 +101,12 @@ class KernelClient(httpx2.AsyncClient):
     ) -> dict[str, int]:
         """What was used, by metric, as `metering.get_usage` tells it once all that was counted so far has arrived.
 
-        Raises KernelError in a service that does not meter.
+        Raises KernelError in a service that does not meter, and with Redis, where it waits for an admin worker.
         """
+        if self.kernel.connect_redis is not None:
+            raise KernelError(
+                "With Redis an admin worker writes down what was counted, and none runs here: leave redis_url out."
+            )
         await self.kernel.port(RequestCounts).flush()
         await _carry(self.kernel.find_port(Outbox))  # type: ignore[type-abstract]  # a port is asked for by its protocol
         app = self.kernel.name
