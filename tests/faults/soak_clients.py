@@ -11,8 +11,8 @@ from typing import Any
 import httpx2
 
 from tests.faults.ledger import write_line
+from tests.faults.soak_fleet import PASSWORD
 
-PASSWORD = "plum tree over water"
 PATIENCE_SECONDS = 20.0
 PAUSE_SECONDS = 0.1
 """After a request that failed."""

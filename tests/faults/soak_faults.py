@@ -65,7 +65,8 @@ class Faults:
             await self._fleet.kill(part)
             self._fleet.start(part)
             if part.port:
-                await self._fleet.answering(part, "/healthz")
+                await self._fleet.answering(part)
+                await self._fleet.hash_once(part)
 
         return Fault(f"kill {kind}", act)
 

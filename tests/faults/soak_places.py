@@ -18,9 +18,8 @@ from app_kernel.webhooks.signing import make_secret
 from tests.faults.children import ROOT
 from tests.faults.durable_redis import durable_redis
 from tests.faults.postgres_server import own_postgres
-from tests.faults.soak_clients import PASSWORD
 from tests.faults.soak_faults import Fault, Faults
-from tests.faults.soak_fleet import SECRET, SoakFleet
+from tests.faults.soak_fleet import FIRST, PASSWORD, SECRET, SoakFleet
 from tests.faults.soak_reconcile import Place
 from tests.faults.soak_service import EVENT, NAME, WORKSPACE, registry, router
 from tests.faults.tcp_proxy import TcpProxy, tcp_proxy
@@ -103,6 +102,7 @@ async def answering(fleet: SoakFleet) -> None:
     for part in fleet.parts:
         if part.port:
             await fleet.answering(part)
+            await fleet.hash_once(part)
 
 
 @asynccontextmanager
@@ -123,7 +123,7 @@ async def receiver(folder: Path) -> AsyncIterator[tuple[int, str]]:
         process.kill()
 
 
-async def prepare(app: str, admin: str, port: int, secret: str, email: str = "first@example.com") -> str:
+async def prepare(app: str, admin: str, port: int, secret: str, email: str = FIRST) -> str:
     """Makes the webhook of that receiver, and an account, whose access token it gives; and all tables on the way."""
     config = ServiceConfig(
         jwt_secret=SECRET, database_name=app, admin_db_url=admin, webhook_allow_private=True, embedded_worker=False,

@@ -14,8 +14,7 @@ import pytest
 
 from tests.faults.balancer import HOST, read_message
 from tests.faults.figures import SOAK, figure
-from tests.faults.soak_clients import PASSWORD
-from tests.faults.soak_fleet import SoakFleet
+from tests.faults.soak_fleet import PASSWORD, SoakFleet
 from tests.faults.soak_places import moved, prepare, receiver
 from tests.faults.tcp_proxy import TcpProxy, tcp_proxy
 from tests.mail.smtp_server import SmtpServer

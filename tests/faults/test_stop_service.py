@@ -15,8 +15,7 @@ import pytest
 from tests.faults.balancer import HOST, READY, read_message
 from tests.faults.figures import figure
 from tests.faults.outbox_feature import look
-from tests.faults.soak_clients import PASSWORD
-from tests.faults.soak_fleet import Part, SoakFleet
+from tests.faults.soak_fleet import PASSWORD, Part, SoakFleet
 
 SIGNALS = [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,), (signal.SIGKILL,)]
 """What is sent in one round; the next round takes the next one."""
