@@ -75,7 +75,7 @@ FAILURES = {
 async def test_a_call_that_fails_takes_back_only_itself(place, driver, case, written):
     call, error = FAILURES[case]
     slow = case == "a statement that is too slow"
-    session = await place.open(pool_size=1, statement_timeout=0.3) if slow else driver
+    session = await place.open(pool_size=1, statement_timeout=1) if slow else driver
     transaction = await session.begin(5)
     await transaction.run(INSERT, ("a", 1))
     if written == "nothing":

@@ -109,7 +109,7 @@ async def redis() -> AsyncIterator[JobPlace]:
     """Jobs in Redis, the app database in a SQLite file; the keys begin with that database's own id."""
     with services("redis") as urls:
         async with sqlite() as place:
-            yield JobPlace("redis", place.database_url, urls["TEST_REDIS_URL"], settings=place.settings)
+            yield JobPlace("redis", place.database_url, _patient(urls["TEST_REDIS_URL"]), settings=place.settings)
 
 
 @asynccontextmanager
@@ -117,7 +117,12 @@ async def mysql() -> AsyncIterator[JobPlace]:
     """Jobs in Redis, the app database in MySQL or MariaDB, which keeps no jobs itself."""
     with services("redis") as urls:
         async with empty_database() as url:
-            yield JobPlace("mysql", url, urls["TEST_REDIS_URL"])
+            yield JobPlace("mysql", url, _patient(urls["TEST_REDIS_URL"]))
+
+
+def _patient(url: str) -> str:
+    """Where many connect at once beside other tests, two seconds may pass before a processor is free for it."""
+    return f"{url}{'&' if '?' in url else '?'}socket_connect_timeout=30&timeout=30"
 
 
 PLACES: dict[str, Callable[[], AbstractAsyncContextManager[JobPlace]]] = {

@@ -272,7 +272,7 @@ def test_a_path_without_tasks_is_refused_by_name(path: str, words: str, package:
 
 @pytest.mark.parametrize("given", [5, handler, 1.5, object()])
 def test_anything_else_is_refused_by_its_type(given: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"a {type(given).__name__} is no JobRegistry, module path or dict"):
+    with pytest.raises(ConfigurationError, match=f"type {type(given).__name__} is no JobRegistry, module path or dict"):
         collect_tasks(given)
 
 

@@ -55,7 +55,10 @@ ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"database_name": "/"}, "names a directory"),
     ({"database_name": __file__ + "/app.db"}, "a part of its path is a file"),
     ({"oauth_providers": {"google": {"client_secret": CANARY}}}, "'google' needs a client_id"),
-    ({"database_type": "postgres", "database_name": "./data/app.db"}, "is a path (DATABASE_PATH?)"),
+    (
+        {"database_type": "postgres", "database_name": "./data/app.db"},
+        "has a slash in it, as a path, and database_type is postgres",
+    ),
 ]
 
 # The same through the environment, where a value may be malformed too.

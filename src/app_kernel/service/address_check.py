@@ -106,7 +106,7 @@ def _part_problems(config: ServiceConfig) -> Iterator[tuple[str, str]]:
         yield "database_name", "has a NUL in it"
     elif "/" in config.database_name:
         kind = config.database_type
-        yield "database_name", f"is a path (DATABASE_PATH?), and database_type is {kind}; give the name of the database"
+        yield "database_name", f"the database's name has a slash in it, as a path, and database_type is {kind}"
     if not config.database_host.startswith("/") and _host(config.database_host) is None:
         yield "database_host", "is neither a host name, an address nor the directory of a socket"
     if config.database_password is not None and config.database_user is None:
