@@ -263,6 +263,7 @@ async def test_a_read_only_server_says_so(place, driver):
 
 
 async def test_a_slow_statement_ends_in_time_and_leaves_the_connection_usable(place):
+    await place.lay_out()
     driver = await place.open(statement_timeout=1, pool_size=1)
     (pid, _), *_ = await place.backends()
     began = asyncio.get_running_loop().time()

@@ -144,6 +144,7 @@ async def test_a_wait_that_is_cancelled_just_when_it_is_served_gives_back_what_i
 
 async def test_a_connection_whose_statement_the_client_gave_up_is_closed(place, monkeypatch):
     """The server's own timeout is off: the client waits a second longer than it and then ends the connection."""
+    await place.lay_out()
     driver = await place.open(pool_size=1, statement_timeout=1)
     (before, _), *_ = await place.backends()
     await driver._runner.script("SET statement_timeout = 0")

@@ -128,9 +128,12 @@ async def proxied(server: SharedServer, **options: object) -> AsyncIterator[tupl
     async with server.place() as place, tcp_proxy(urlsplit(server.url).port or 0) as proxy:
         parts = urlsplit(place.url(**options))
         address = f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}"
+        # By another driver: the one under test may have less time than tests that wait for each other need.
+        maker = await place.open()
+        await maker.execute(CREATE, ())
+        await maker.close()
         driver = make_driver(parts._replace(netloc=address).geturl())
         await driver.open()
-        await driver.execute(CREATE, ())
         try:
             yield proxy, driver, Load(driver)
         finally:
