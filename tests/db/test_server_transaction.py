@@ -51,6 +51,7 @@ async def test_what_the_server_tells_of_an_open_transaction_is_never_old(place, 
         await until(lambda: has_one_open(place))
         await transaction.commit()
         await until(lambda: are_idle(place))
+    assert len(await rows(driver)) == 5
 
 
 async def test_it_reads_its_own_writes_and_others_see_them_after_the_commit(place, driver):
