@@ -4,7 +4,7 @@ import asyncio
 import random
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -389,6 +389,31 @@ async def cut_short() -> AsyncIterator[None]:
             yield
     except TimeoutError:
         pass
+
+
+async def test_a_task_that_is_cancelled_where_its_transaction_is_over_already_ends_as_cancelled(db):
+    """What a part cannot be taken back for is no news to whoever is to end: taken for a failure, it would go on."""
+    await db.save_entity("notes", {"id": "a"})
+    reached = asyncio.Event()
+
+    async def hangs(parts: int) -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(db.transaction(seconds=1.0))
+            for _ in range(parts):
+                await stack.enter_async_context(db.transaction())
+            await db.save_entity("notes", {"id": "b"})
+            reached.set()
+            await asyncio.Event().wait()
+
+    for parts in (0, 2):
+        task = asyncio.create_task(hangs(parts))
+        await reached.wait()
+        reached.clear()
+        await asyncio.sleep(1.1)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled(), task
+    assert await ids(db) == ["a"]
 
 
 async def test_a_part_that_was_cancelled_as_it_began_takes_nothing_with_it(db):

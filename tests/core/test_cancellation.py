@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from app_kernel.core.cancellation import cancel_task
+from app_kernel.core import cancellation
+from app_kernel.core.cancellation import cancel_task, cancel_tasks
 
 
 async def test_it_has_ended_when_it_returns() -> None:
@@ -53,3 +54,28 @@ async def test_whoever_waits_for_it_can_be_cancelled() -> None:
     go_on.set()
     await asyncio.wait([task])
     assert task.done()
+
+
+async def test_tasks_that_overhear_it_are_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancellation, "ASK_AGAIN_SECONDS", 0.01)
+    overheard = 0
+
+    async def stubborn() -> None:
+        nonlocal overheard
+        while overheard < 2:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                overheard += 1
+        await asyncio.sleep(60)
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    tasks = [asyncio.create_task(work()) for work in (stubborn, fail)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await cancel_tasks(tasks)
+    assert overheard == 2
+    assert [task.cancelled() for task in tasks] == [True, False]
+    await cancel_tasks([])

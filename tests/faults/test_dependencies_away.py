@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,11 +92,11 @@ class Away:
             assert time.monotonic() < deadline, f"named {found}, not {names}"
             await asyncio.sleep(0.05)
 
-    async def until_arrived(self) -> None:
-        """Returns when every mail and every webhook has come."""
+    async def until_arrived(self, said: Callable[[], str]) -> None:
+        """Returns when every mail and every webhook has come; where one does not, what the service said is shown."""
         deadline = time.monotonic() + ARRIVE_SECONDS
         while (waits := self._waiting()) != (0, set()):
-            assert time.monotonic() < deadline, f"mails and webhooks that never came: {waits}"
+            assert time.monotonic() < deadline, f"mails and webhooks that never came: {waits}\n{said()}"
             await asyncio.sleep(0.1)
 
     def _waiting(self) -> tuple[int, set[str]]:
@@ -128,7 +128,7 @@ async def test_what_does_not_need_a_server_works_while_it_is_away_at_the_start_a
         # No database is needed for the way to a provider, and what that said is remembered.
         await check(away, names, names & IN_READYZ, 303)
         later = await back(away, names)
-        await away.until_arrived()
+        await away.until_arrived(lambda: fleet.said(part))
         fleet.assert_alive()
     print(f"\n{sorted(names)}: works {at_start:.2f} s after it came at the start, {later:.2f} s after it came back")
     assert max(at_start, later) < BACK_SECONDS

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from app_kernel.core import clock
+from app_kernel.core import cancellation, clock
 from app_kernel.core.errors import StorageFull
 from app_kernel.core.events import MessagesCarried
 from app_kernel.core.outbox import Message
@@ -334,4 +334,30 @@ async def test_the_relay_outlives_an_outbox_that_is_away(monkeypatch: pytest.Mon
             assert 0 < failures[0] < 20, "a loop that does not wait"
             monkeypatch.setattr(app.driver, "fetch", original)
             await send(app, *numbered([1]))
+            assert await until_arrived(admin, 1) == [1]
+
+
+async def test_a_relay_that_loses_its_lease_begins_anew_also_where_a_sink_overhears_its_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cancellation, "ASK_AGAIN_SECONDS", 0.05)
+    async with opened() as (app, admin):
+        sink, reached, overheard = WritingSink(), asyncio.Event(), 0
+
+        async def stubborn(db: EntityStore, messages: Sequence[Message]) -> None:
+            nonlocal overheard
+            while overheard < 3:
+                reached.set()
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    overheard += 1
+            await sink(db, messages)
+
+        async with relaying(app, Receivers({ADMIN: stubborn}, admin=admin.connection)):
+            await send(app, *numbered([1]))
+            await reached.wait()
+            with monkeypatch.context() as patched:
+                patched.setattr(relay, "_renewed", lambda lease: asyncio.sleep(0, False))
+                await until("a sink that was cancelled", lambda: asyncio.sleep(0, overheard))
             assert await until_arrived(admin, 1) == [1]

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 
 from app_kernel.cache.invalidations import Invalidation
 from app_kernel.cache.keys import matcher
+from app_kernel.core.cancellation import cancel_tasks
 
 _flying: ContextVar["Flight | None"] = ContextVar("app_kernel_cache_flight", default=None)
 """The computation that the running code is a part of."""
@@ -109,10 +110,7 @@ class Flights:
 
     async def end(self) -> None:
         """Cancels what is under way."""
-        tasks = [flight.task for flight in self._all if flight.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_tasks([flight.task for flight in self._all if flight.task is not None])
 
     def _leave(self, flight: Flight) -> None:
         if self._by_key.get(flight.key) is flight:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from app_kernel.core.errors import InvalidQuery
+from app_kernel.core.errors import InvalidQuery, StoreError
 from app_kernel.core.outbox import Recorder
 from app_kernel.core.transaction import OpenTransaction, enter_transaction, innermost_transaction
 from app_kernel.db.drivers.base import Driver, Transaction
@@ -62,10 +62,14 @@ class StoreTransaction(OpenTransaction):
         await self._session.begin_nested()
         try:
             yield
-        except BaseException:
+        except BaseException as exc:
             del self._callbacks[callbacks:]
             try:
                 await self._session.end_nested(keep=False)
+            except StoreError:
+                # A task that is cancelled while the transaction breaks has to end: told of the break, it might go on.
+                if isinstance(exc, Exception):
+                    raise
             finally:
                 # What was made in it is gone, and its generation will be another schema's.
                 self.scope.schema.forget()

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from app_kernel.core import clock
+from app_kernel.core.cancellation import cancel_tasks
 from app_kernel.core.database_urls import backend_of
 from app_kernel.core.errors import ConfigurationError, QueueUnavailable
 from app_kernel.core.jobs import DEFAULT_QUEUE, EnqueueResult, JobFigures, JobView, Task
@@ -177,8 +178,7 @@ class ServiceJobs(JobClient):
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait([task])
+            await cancel_tasks([task])
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from saq.worker import Worker
 
+from app_kernel.core.cancellation import cancel_tasks
 from app_kernel.core.jobs import Task
 from app_kernel.core.kernel import Kernel
 from app_kernel.jobs.execution import Executor
@@ -208,8 +209,5 @@ class JobRunner:
         if self._running:
             await asyncio.wait(self._running)
         await self._settler.stop(SETTLE_SECONDS)
-        for task in self._looking_after:
-            task.cancel()
-        if self._looking_after:
-            await asyncio.wait(self._looking_after)
+        await cancel_tasks(self._looking_after)
         self._watchdog.stop()

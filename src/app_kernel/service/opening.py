@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from app_kernel.core.cancellation import cancel_tasks
 from app_kernel.core.errors import Unavailable
 from app_kernel.core.kernel import Kernel
 from app_kernel.core.ports import Database
@@ -41,8 +42,7 @@ async def open_now_or_later(component: str, open_it: Callable[[], Awaitable[None
 
 async def end_task(task: asyncio.Task[None]) -> bool:
     """Cancels a task and waits for its end; whether it came to its own end all the same."""
-    task.cancel()
-    await asyncio.wait({task})
+    await cancel_tasks({task})
     return not task.cancelled() and task.exception() is None
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 
+from app_kernel.core.cancellation import cancel_tasks
 from app_kernel.core.errors import StoreError
 
 MERGE_SECONDS = 0.02
@@ -45,8 +46,7 @@ class SignalHub(ABC):
         self._is_open = False
         self._callbacks.clear()
         if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
+            await cancel_tasks([self._listener])
         if self._sender is not None:
             await asyncio.wait([self._sender])
 

@@ -124,11 +124,7 @@ class SqliteTransaction(Transaction):
                 self._committed(self.generation)
 
     async def rollback(self) -> None:
-        if self._end is None:
-            call = _Call(self._roll_back, guarded=False)
-            self._put(call)
-            await to_the_end(call.future)
-            call.future.exception()
+        await self._put_and_wait(_Call(self._roll_back, guarded=False))
 
     async def begin_nested(self) -> None:
         name = f"nested_{self._depth + 1}"
@@ -176,11 +172,16 @@ class SqliteTransaction(Transaction):
 
     async def _undo(self, call: _Call, work: Work) -> None:
         """Takes back a call that was done although its task was cancelled."""
-        if call.future.exception() is None and self._end is None:
-            undoing = _Call(work, guarded=False, keeps=False)
-            self._put(undoing)
-            await to_the_end(undoing.future)
-            undoing.future.exception()
+        if call.future.exception() is None:
+            await self._put_and_wait(_Call(work, guarded=False, keeps=False))
+
+    async def _put_and_wait(self, call: _Call) -> None:
+        """Has a call done that takes something back; where the transaction is over nothing is left to take back."""
+        # The thread may end it at any moment, so that no look would be enough.
+        with suppress(StoreError):
+            self._put(call)
+            await to_the_end(call.future)
+            call.future.exception()
 
     def _put(self, call: _Call) -> None:
         if self._end is not None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app_kernel.core.cancellation import cancel_tasks
 from app_kernel.core.errors import Unavailable
 from app_kernel.core.events import MessagesCarried
 from app_kernel.core.outbox import ADMIN_TOPICS, Sink
@@ -131,9 +132,7 @@ class Relay:
             await self._finish(tasks)
         finally:
             stop_listening()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_tasks(tasks)
 
     async def _finish(self, tasks: set[asyncio.Task[None]]) -> None:
         for channel in self._channels.values():
