@@ -8,14 +8,12 @@ cannot be started ends the run with the reason. A Chromium for the test that nee
 """
 
 import os
-import pwd
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,7 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import ClassVar
 
+from tools import server_folder
 from tools.debian import ServiceUnavailable, program, provide_browser, require_programs
+from tools.server_folder import unprivileged_user
 
 HOST = "127.0.0.1"
 # What the pages of the documentation call, which the tests do as they say.
@@ -52,13 +52,11 @@ class Server:
     def __init__(self) -> None:
         self.port = 0
         self.password = secrets.token_hex(8)
-        self.directory = Path(tempfile.mkdtemp(prefix=f"kernel-{self.name}-"))
+        self._user = unprivileged_user()
+        self.directory = server_folder.make(f"kernel-{self.name}-", self._user)
         self.process: subprocess.Popen[bytes] | None = None
         # Whatever prepares the directory has nothing to put in order, and children that would go on writing.
         self._end_signal = signal.SIGKILL
-        self._user = unprivileged_user()
-        if self._user:
-            os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
         guard = ["/bin/sh", "-c", GUARD, "guard", self.stop_signal.name.removeprefix("SIG"), str(self.directory)]
         self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, process_group=0)
 
@@ -341,11 +339,6 @@ def exchange(port: int, message: bytes) -> bytes:
     return answer
 
 
-def unprivileged_user() -> pwd.struct_passwd | None:
-    """Whom root becomes to run a server (initdb refuses root); None for anybody else."""
-    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-
-
 def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Signal a process started here and its children; one that has just ended is left alone."""
     with suppress(ProcessLookupError):
@@ -372,6 +365,8 @@ def run(command: Sequence[str]) -> int:
     try:
         provide_browser()
         require_programs(SHELL_PROGRAMS)
+        # The command's own servers go where ours are.
+        os.environ[server_folder.VARIABLE] = server_folder.choose() or ""
         with services() as urls:
             child = subprocess.Popen(command, env={**os.environ, **urls})
             for number in early:
