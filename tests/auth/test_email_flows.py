@@ -14,8 +14,6 @@ from tests.conformance.backends import Place
 
 EVE = "eve@example.com"
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
-
 
 @pytest.fixture
 async def service(place: Place) -> AsyncIterator[Service]:

@@ -9,8 +9,6 @@ import pytest
 from tests.auth.processes import cookie_headers, cookies_of
 from tests.auth.serving import EMAIL, PASSWORD
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
-
 
 @pytest.mark.parametrize("page", ["verify-email", "reset-password"])
 async def test_a_page_for_mailed_links_runs_its_own_script_and_nothing_else(service, page):

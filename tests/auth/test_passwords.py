@@ -16,6 +16,8 @@ from app_kernel.core.errors import ServerBusy, WeakPassword
 
 PASSWORD = "plum tree over water"
 
+pytestmark = pytest.mark.usefixtures("real_passwords")
+
 
 def pbkdf2(password: str, salt: bytes, iterations: int = 1000) -> bytes:
     return hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)

@@ -270,6 +270,21 @@ async def test_tasks_cancelled_at_any_await_leave_all_or_nothing(db):
     assert (await db.save_entity("notes", {"id": "after"}))["id"] == "after"
 
 
+async def test_a_save_that_is_cancelled_has_its_history_or_was_not_made(db):
+    """Also where the server goes on with what it was sent, and nobody hears of it any more."""
+    await db.save_entity("notes", {"id": "a", "x": 0})
+    for number in range(1, 40):
+        task = asyncio.create_task(db.save_entity("notes", {"id": "a", "x": number}))
+        for _ in range(number % 10):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        # A save of its own, so that whatever was under way has ended.
+        row = await db.save_entity("notes", {"id": "a", "x": -number})
+        kept = await db.find_entities("notes_history", "[id] = ?", ["a"], order_by="[_version]")
+        assert [each["_version"] for each in kept] == list(range(1, row["_version"] + 1))
+
+
 @pytest.mark.acceptance("DB11")
 async def test_a_transaction_that_is_open_too_long_is_rolled_back_and_says_so(db):
     await db.save_entity("notes", {"id": "0"})

@@ -164,9 +164,11 @@ def test_a_save_to_an_id_is_one_text_that_copies_only_what_it_wrote(is_mariadb, 
     )
     history = (
         f"""INSERT INTO "notes_history" ({ROW}, {EXTRA}) SELECT {ROW}, 'update', $4, $5, $6 FROM "notes\""""
-        ' WHERE "id" = $1 AND ROW_COUNT() = 1'
+        ' WHERE "id" = $1 AND IF(ROW_COUNT() < 0, (SELECT 1 UNION SELECT 2), ROW_COUNT() = 1)'
     )
-    look = f'SELECT {ROW} FROM "notes" WHERE "id" = $1 AND ROW_COUNT() = 1'
+    look = (
+        f'SELECT {ROW} FROM "notes" WHERE "id" = $1 AND IF(ROW_COUNT() < 0, (SELECT 1 UNION SELECT 2), ROW_COUNT() = 1)'
+    )
     sql = shown(dialect.upsert_statement(notes(dialect), ("n", "j"), expected=expected))
     assert sql == f"{update} ;; {history} ;; {look}"
 

@@ -69,6 +69,7 @@ class RedisHand:
     async def queue(self, member: Any, score: float = 0) -> None:
         """A member of the queue itself."""
         await self.redis.zadd(f"{self.prefix}ready:default", {member: score})
+        await self.redis.publish(f"{self.prefix}wake:default", "")
 
     async def aside(self) -> list[bytes]:
         """What was put aside."""

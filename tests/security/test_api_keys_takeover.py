@@ -20,8 +20,6 @@ from app_kernel.core.context import Context, in_context
 from tests.api_keys.serving import Service, fresh_database, serving
 from tests.conformance.backends import SERVICE_BACKENDS
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
-
 AT = datetime(2026, 5, 5, tzinfo=UTC)
 NEW_PASSWORD = "river stone under moon"
 WAIT = 0.3

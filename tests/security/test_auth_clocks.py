@@ -14,7 +14,7 @@ from tests.auth.processes import Client, auth_process
 from tests.auth.serving import EMAIL, PASSWORD, settings_of
 from tests.conformance.backends import Place
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cheap_passwords")]
+pytestmark = pytest.mark.slow
 
 HOUR = 3600
 

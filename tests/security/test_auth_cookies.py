@@ -19,8 +19,6 @@ from tests.conformance.backends import Place
 EVIL = "https://evil.example"
 EVE = "eve@example.com"
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
-
 
 def routes() -> APIRouter:
     router = APIRouter()

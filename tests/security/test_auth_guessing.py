@@ -256,6 +256,7 @@ async def test_logins_are_told_to_the_security_log_without_what_was_typed(servic
 
 
 @pytest.mark.acceptance("AU11")
+@pytest.mark.usefixtures("real_passwords")
 async def test_right_passwords_at_the_same_time_are_no_guesses(service: Service) -> None:
     """Twenty of one account and of forty accounts behind one address: more than either limit of failures."""
     many = [f"user{number}@example.com" for number in range(40)]
@@ -270,6 +271,7 @@ async def test_right_passwords_at_the_same_time_are_no_guesses(service: Service)
 
 
 @pytest.mark.acceptance("AU10")
+@pytest.mark.usefixtures("real_passwords")
 async def test_too_many_attempts_that_wait_are_refused_at_once(service: Service, monkeypatch) -> None:
     monkeypatch.setattr("app_kernel.auth.turns.MOST_WAITING", 3)
     right = {"email": EMAIL, "password": PASSWORD}

@@ -23,8 +23,6 @@ from tests.conformance.backends import Place
 EVE, NOBODY = "eve@example.com", "nobody@example.com"
 OWN = {"public_url": "https://api.example.com"}
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
-
 
 @pytest.fixture
 async def service(place: Place) -> AsyncIterator[Service]:

@@ -36,6 +36,7 @@ async def make_accounts(url: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.acceptance("AU10")
+@pytest.mark.usefixtures("real_passwords")
 async def test_many_logins_at_once_leave_the_process_answering(tmp_path: Path) -> None:
     place = f"sqlite:///{tmp_path / 'app.db'}"
     await make_accounts(place)

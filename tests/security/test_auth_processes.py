@@ -20,7 +20,7 @@ from tests.conformance.backends import Place
 from tests.live_server import LiveServer
 from tests.redis_server import own_redis
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cheap_passwords")]
+pytestmark = pytest.mark.slow
 
 WAYS = (
     "logout",

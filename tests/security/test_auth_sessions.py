@@ -16,8 +16,6 @@ from tests.auth.forging import parts
 from tests.auth.serving import NEW_PASSWORD, PASSWORD, Service, serving
 from tests.conformance.backends import Place
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
-
 
 @pytest.fixture
 async def service(place: Place) -> AsyncIterator[Service]:

@@ -27,8 +27,6 @@ PURPOSES: tuple[Purpose, ...] = ("verify", "change", "reset", "choose")
 KINDS = ("access", "refresh", "csrf", *PURPOSES, "api key", "one-time code", "metrics")
 PAGE = "https://app.example.com/signed-in"
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
-
 
 async def nobody(request: Request) -> Any:
     raise NotAuthenticated

@@ -13,8 +13,6 @@ from tests.security.test_auth_accounts import FORGED
 
 ROOT = "root@example.com"
 
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
-
 
 @pytest.fixture
 async def service(place: Place) -> AsyncIterator[Service]:

@@ -65,11 +65,14 @@ def found() -> list[str]:
     return lines_of(asyncio.run(findings_of(boards_app(*(hole for hole, _, _ in HOLES)))))
 
 
+# In one process, which looks once.
+@pytest.mark.xdist_group("isolation")
 @pytest.mark.parametrize(("hole", "kind", "route"), HOLES, ids=lambda each: getattr(each, "__name__", None))
 def test_a_hole_is_found_by_name(hole, kind, route, found):
     assert any(line.startswith(f"[{kind}] {route}") for line in found), found
 
 
+@pytest.mark.xdist_group("isolation")
 def test_no_sound_route_is_accused(found):
     planted = {route for _, _, route in HOLES}
     assert [line for line in found if not any(route in line for route in planted)] == []

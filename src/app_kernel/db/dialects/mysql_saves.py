@@ -12,8 +12,12 @@ from app_kernel.db.dialects.mysql_marks import mark, placed, then
 from app_kernel.db.table import HISTORY_FIELDS, WORKSPACE_FIELD, EntityTable
 
 _MESSAGE = ("id", "topic", "key", "body", "created_at")
-_WRITTEN = "ROW_COUNT() = 1"
-"""What the statement before has written is there to be copied."""
+_WRITTEN = "IF(ROW_COUNT() < 0, (SELECT 1 UNION SELECT 2), ROW_COUNT() = 1)"
+"""What the statement before has written is there to be copied.
+
+The server goes on with the text when its client has gone meanwhile, and then knows no number of rows, which it calls
+-1: that must be an error, so that it does not come to COMMIT, or the row would be without its history.
+"""
 _GRANTEE = (
     "CONCAT('''', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '''@''', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')"
 )

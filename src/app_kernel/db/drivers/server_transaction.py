@@ -300,6 +300,10 @@ class ServerTransaction(Transaction):
                 ours = ConnectionLost(_LOST)
             self._give_up(ours if isinstance(ours, StoreError) else ConnectionLost())
             raise ours from exc
+        except BaseException:
+            # Nothing that the driver is known to raise: the connection must not be lost to the pool for it.
+            self._give_up(ConnectionLost())
+            raise
         self.committed = True
         self._end = DatabaseClosed("This transaction was committed; it takes no further calls.")
         self._moved_on(self.generation)
@@ -312,6 +316,9 @@ class ServerTransaction(Transaction):
                 await self._connection.forget_statements()
         except self._wire.foreign:
             self._pool.discard(self._connection)
+        except BaseException:
+            self._pool.discard(self._connection)
+            raise
         else:
             self._give_back()
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app_kernel.core import clock
+from app_kernel.core.cancellation import cancel_tasks
 from app_kernel.core.errors import Unavailable
 from app_kernel.core.outbox import Message, Sink
 from app_kernel.core.sql_words import MYSQL, insert_once
@@ -147,11 +148,7 @@ class StreamReader:
             await asyncio.wait({read, ended}, return_when=asyncio.FIRST_COMPLETED)
             return await read if read.done() else None
         finally:
-            read.cancel()
-            ended.cancel()
-            await asyncio.wait({read, ended})
-            if not read.cancelled():
-                read.exception()  # looked at, so that the loop does not report it as forgotten
+            await cancel_tasks({read, ended})
 
     async def _drain(self) -> None:
         """Batch after batch until the stream has nothing more for this worker."""

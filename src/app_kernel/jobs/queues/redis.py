@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from app_kernel.core import clock
+from app_kernel.core.cancellation import cancel_tasks
 from app_kernel.core.errors import JobConflict, QueueUnavailable
 from app_kernel.core.jobs import DEAD_TTL, JobFigures, Status
 from app_kernel.jobs.queues import scripts
@@ -77,8 +78,7 @@ class RedisBackend(Backend):
     async def close(self) -> None:
         self._callbacks.clear()
         if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
+            await cancel_tasks([self._listener])
             self._listener = None
 
     def describe(self) -> str:
