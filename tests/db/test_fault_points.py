@@ -29,7 +29,21 @@ LOST: dict[Any, Exception] = {
     mysql_connection.Connection: asyncmy.errors.OperationalError(2013, "Lost connection to server during query"),
 }
 """What the drivers say when the server goes away before its answer has come."""
-KINDS = ("broken before", "broken after", "cancelled", "failed")
+REFUSED: dict[Any, Exception] = {
+    postgres_connection.Connection: asyncpg.DeadlockDetectedError("deadlock detected"),
+    mysql_connection.Connection: asyncmy.errors.OperationalError(1213, "Deadlock found when trying to get lock"),
+}
+"""What they say when the same again may succeed."""
+KINDS = (
+    "broken before",
+    "broken after",
+    "cancelled",
+    "failed",
+    "refused",
+    "refused then broken",
+    "refused then failed",
+)
+"""What follows a refusal is most often its undoing."""
 TOPIC = "test:faults"
 STEP = figure(short=3, long=1)
 """Of the places of a fault every third one is tried in a short run, another third for each kind of fault."""
@@ -60,19 +74,26 @@ class Faults:
     async def around(self, connection: Any, call: Callable[[], Any]) -> Any:
         """The call, with or without its fault."""
         number, self.count = self.count, self.count + 1
+        first, _, second = self.kind.partition(" then ")
         if number == self.at:
             self.is_beside = asyncio.current_task() is not self.task
-            if self.kind == "broken before":
-                connection.terminate()
-            elif self.kind == "broken after":
-                await call()
-                connection.terminate()
-                raise LOST[type(connection)]
-            elif self.kind == "cancelled":
-                assert self.task is not None
-                self.task.cancel()
-            else:
-                raise UnexpectedError
+            return await self._strike(first, connection, call)
+        if second and number == self.at + 1:
+            return await self._strike(second, connection, call)
+        return await call()
+
+    async def _strike(self, kind: str, connection: Any, call: Callable[[], Any]) -> Any:
+        if kind in ("broken", "broken before"):
+            connection.terminate()
+        elif kind == "broken after":
+            await call()
+            connection.terminate()
+            raise LOST[type(connection)]
+        elif kind == "cancelled":
+            assert self.task is not None
+            self.task.cancel()
+        else:
+            raise REFUSED[type(connection)] if kind == "refused" else UnexpectedError
         return await call()
 
 

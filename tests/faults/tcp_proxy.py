@@ -66,7 +66,8 @@ class TcpProxy:
         link = _Link(writer)
         self._links.add(link)
         try:
-            if self.refuses:
+            # What was accepted as the proxy stopped has not been there for `stop` to cut.
+            if self.refuses or self._server is None:
                 return
             if self.swallows:
                 await link.is_cut.wait()

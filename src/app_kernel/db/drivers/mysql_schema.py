@@ -107,8 +107,8 @@ class MySqlSchema:
         tries = Tries(self._wire)
         while True:
             began = committing = False
-            tables, catalog = await self._connections()
             try:
+                tables, catalog = await self._connections()
                 await self._lock(tables)
                 await catalog.execute(BEGIN)
                 route = _Route(tables, catalog, used)
