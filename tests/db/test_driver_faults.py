@@ -119,13 +119,13 @@ async def test_a_look_after_broken_changes_on_mysql_fails_as_unavailable_and_wor
 @pytest.mark.parametrize("backend", ["sqlite", *PLACES])
 async def test_an_onlooker_that_is_not_open_or_is_told_nonsense_says_so(backend: str, tmp_path: Path) -> None:
     if backend == "sqlite":
-        await _look_at(f"sqlite:///{tmp_path / 'app.db'}")
+        await assert_told(f"sqlite:///{tmp_path / 'app.db'}")
         return
     async with PLACES[backend]() as url:
-        await _look_at(url)
+        await assert_told(url)
 
 
-async def _look_at(url: str) -> None:
+async def assert_told(url: str) -> None:
     async with connect(url) as db:
         await db.save_entity("things", {"id": "a"})
     onlooker = make_onlooker(url)

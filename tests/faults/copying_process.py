@@ -11,8 +11,9 @@ from tests.faults.children import emit
 
 
 def say(step: Step) -> None:
-    """One line; whoever reads it kills this process before the next one, or at any moment after it."""
+    """One line, and goes on when it is told to; whoever reads it kills this process there, or on its way to the next."""
     emit(doing=step.doing, table=step.table, rows=step.rows)
+    sys.stdin.readline()
 
 
 async def main(source: str, target: str) -> None:

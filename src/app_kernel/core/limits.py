@@ -65,7 +65,8 @@ def limit_headers(policy: str, allowance: Allowance) -> list[Header]:
 
 def whole_seconds(seconds: float) -> int:
     """Seconds for a header, rounded up: whoever waits for that long does not come too early. At least 1."""
-    return max(ceil(seconds), 1)
+    # The difference of two instants may be a hair more than it is: 60.000000001 s are 60.
+    return max(ceil(seconds - 1e-6), 1)
 
 
 @lru_cache(maxsize=256)
