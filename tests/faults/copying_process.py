@@ -11,7 +11,7 @@ from tests.faults.children import emit
 
 
 def say(step: Step) -> None:
-    """One line, and goes on when it is told to; whoever reads it kills this process there, or on its way to the next."""
+    """One line, and goes on when told to; whoever reads it kills this process there, or on its way to the next."""
     emit(doing=step.doing, table=step.table, rows=step.rows)
     sys.stdin.readline()
 
