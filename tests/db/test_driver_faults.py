@@ -18,6 +18,7 @@ from app_kernel.db.url import make_driver
 from tests.conformance.mysql_place import empty_database
 from tests.conformance.postgres_place import empty_schema
 from tests.db.server_places import SERVERS, shared_server
+from tests.db.server_tools import until
 
 PLACES = {"postgres": empty_schema, "mysql": empty_database}
 
@@ -59,6 +60,31 @@ async def test_a_snapshot_whose_statement_fails_goes_on_and_one_that_is_lost_say
             await place.terminate()
             await snapshot.fetch("SELECT count(*) FROM things", table="things")
     assert [tuple(row) for row in await driver.fetch("SELECT count(*) FROM things", ())] == [(0,)]
+
+
+@pytest.mark.parametrize("place", SERVERS, indirect=True)
+async def test_a_commit_that_fails_as_no_driver_does_gives_its_connection_back(
+    place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = await place.open()
+    transaction = await driver.begin(5)
+
+    async def fail(connection: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver._wire, "commit", fail)
+        with pytest.raises(ZeroDivisionError):
+            await transaction.commit()
+
+    async def is_given_back() -> bool:
+        return bool(driver.pool().in_use == 0)
+
+    await until(is_given_back)
+    # Nobody knows what became of it, and it is over.
+    await transaction.rollback()
+    with pytest.raises(StoreError):
+        await transaction.commit()
 
 
 async def test_a_snapshot_on_postgres_whose_keeper_is_lost_does_not_end_as_if_nothing_was(
